@@ -1,0 +1,63 @@
+# Everything a newcomer needs: `make up` runs PingPulse, `make test` proves it.
+# Set-up happens by itself, into .venv, from hash-pinned requirements, and only when those change.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCK := $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
+
+.PHONY: up test check install install-dev bench histories lock clean
+
+up: install
+	@exec $(BIN)/pingpulse up $(ARGS)
+
+install: $(VENV)/.installed
+
+install-dev: $(VENV)/.installed-dev
+
+test: install-dev check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install-dev
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# Records the workflow histories that the replay test reads. Only for a deliberate change of behaviour.
+histories: install-dev
+	$(BIN)/python -m tests.workflows.record_histories
+
+lock: install-dev
+	$(PIP) install --quiet pip-tools
+	$(LOCK) --output-file requirements.txt pyproject.toml
+	$(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "PingPulse needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The project itself is put on the path by a .pth file and its command by a two-line script: a build
+# backend would be one more thing to download and to trust.
+define link_project
+	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "pingpulse.pth").write_text("$(CURDIR)\n")'
+	@printf '#!/bin/sh\nexec "$(CURDIR)/$(BIN)/python" -P -m cli "$$@"\n' > $(BIN)/pingpulse && chmod +x $(BIN)/pingpulse
+endef
+
+$(VENV)/.installed: requirements.txt Makefile | $(BIN)/python
+	$(PIP) install --quiet --require-hashes --requirement requirements.txt
+	$(link_project)
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(PIP) install --quiet --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

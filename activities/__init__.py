@@ -1,0 +1,1 @@
+"""What Temporal workflows may do to the world."""

@@ -1,0 +1,1 @@
+"""The gateway: HTTP in, journal rows out."""

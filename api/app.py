@@ -1,0 +1,60 @@
+"""Putting the gateway together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from api.delivery import Temporal
+from api.errors import install_error_handlers
+from api.gateway import Gateway
+from api.middleware import GatewayMiddleware
+from api.openapi import install_openapi
+from api.routes import errors, health, instances, keys, pings, session, workflows
+from api.security import install_security
+from config.settings import Settings
+from config.temporal import connect
+from storage.base import create_engine, create_sessions
+
+ROUTERS = (pings, workflows, instances, keys, session, errors, health)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The gateway as an ASGI app; its lifespan connects it and, in the end, empties its hands."""
+    if settings.database_url is None:
+        raise ValueError("PINGPULSE_DATABASE_URL is not set; the gateway needs Postgres.")
+    engine = create_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        application_name="pingpulse gateway",
+    )
+    sessions = create_sessions(engine)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Lazy: pings are taken while Temporal is away.
+        client = await connect(settings, lazy=True)
+        gateway = Gateway(settings, sessions, Temporal(client, settings.temporal_task_queue))
+        await gateway.start()
+        app.state.gateway = gateway
+        try:
+            yield
+        finally:
+            await gateway.stop()
+            await engine.dispose()
+
+    app = FastAPI(
+        title="PingPulse",
+        summary="Watches other people's work.",
+        version="0.1.0",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.settings, app.state.sessions = settings, sessions
+    install_security(app, settings, sessions)
+    install_error_handlers(app)
+    install_openapi(app)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    app.add_middleware(GatewayMiddleware, log_pings=settings.log_level == "debug")
+    return app

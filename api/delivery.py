@@ -1,0 +1,93 @@
+"""The calls to Temporal: starting, telling and asking the workflow of an instance."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from temporalio.client import Client, WithStartWorkflowOperation
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+
+from domain.evaluation import InstanceView
+from domain.pings import PingFact
+from domain.strict import Verdict
+from domain.subjects import split_instance_subject
+from temporal_workflows.instance import Delivery, InstanceInput, InstanceWorkflow
+from temporal_workflows.search_attributes import KIND, WORKFLOW
+
+SIGNAL_TIMEOUT: Final = timedelta(seconds=5)
+
+
+class Temporal:
+    """Both calls start the workflow if it is not running: a new instance, or one whose workflow has closed or was
+    lost. It then loads itself from Postgres, so the start carries nothing but names."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        self._task_queue = task_queue
+
+    async def signal(self, subject: str, pings: Sequence[PingFact]) -> None:
+        """Returns once Temporal has the pings. Raises RPCError; repeating the call is harmless."""
+        start = _start(subject)
+        await self._client.start_workflow(
+            InstanceWorkflow.run,
+            start,
+            id=subject,
+            task_queue=self._task_queue,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            start_signal="pings_received",
+            start_signal_args=[Delivery(tuple(pings))],
+            search_attributes=_search_attributes(start),
+            static_summary=f"{start.workflow_id}, run {start.instance_id}",
+            rpc_timeout=SIGNAL_TIMEOUT,
+        )
+
+    async def ask(self, subject: str, pings: Sequence[PingFact], wants_verdicts: Sequence[int]) -> list[Verdict]:
+        """Delivers pings and waits for the verdicts on some of them; those given before are left out."""
+        start = _start(subject)
+        operation = WithStartWorkflowOperation(
+            InstanceWorkflow.run,
+            start,
+            id=subject,
+            task_queue=self._task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            search_attributes=_search_attributes(start),
+            static_summary=f"{start.workflow_id}, run {start.instance_id}",
+        )
+        return await self._client.execute_update_with_start_workflow(
+            InstanceWorkflow.submit_pings,
+            Delivery(tuple(pings), tuple(wants_verdicts)),
+            start_workflow_operation=operation,
+        )
+
+    async def query(self, subject: str, timeout_seconds: float) -> InstanceView | None:
+        """The instance as its workflow shows it; None before it is loaded. Raises RPCError."""
+        handle = self._client.get_workflow_handle_for(InstanceWorkflow.run, subject)
+        return await handle.query(InstanceWorkflow.tree, rpc_timeout=timedelta(seconds=timeout_seconds))
+
+    async def end(self, subject: str) -> None:
+        """Tells a workflow that its instance was ended in Postgres. Raises RPCError."""
+        handle = self._client.get_workflow_handle_for(InstanceWorkflow.run, subject)
+        await handle.signal(InstanceWorkflow.instance_terminated, rpc_timeout=SIGNAL_TIMEOUT)
+
+    async def is_reachable(self) -> bool:
+        try:
+            return await self._client.service_client.check_health(timeout=timedelta(seconds=1))
+        except Exception:  # whatever it is, it does not answer
+            return False
+
+
+def _start(subject: str) -> InstanceInput:
+    workflow_id, instance_id = split_instance_subject(subject)
+    return InstanceInput(workflow_id, instance_id)
+
+
+def _search_attributes(start: InstanceInput) -> TypedSearchAttributes:
+    return TypedSearchAttributes(
+        [SearchAttributePair(KIND, "instance"), SearchAttributePair(WORKFLOW, start.workflow_id)]
+    )

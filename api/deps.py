@@ -1,0 +1,92 @@
+"""What handlers ask for by annotation."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from pydantic import AfterValidator
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.security import Authenticator, Limiter, Principal, key_of
+from api.security.sessions import CSRF_HEADER, SESSION_COOKIE
+from config.settings import Settings
+from domain.errors import Forbidden, InsufficientScope
+from storage.base import Sessions, transaction
+
+READS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain NUL characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be valid Unicode, without lone surrogates") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+"""A string that Postgres can hold."""
+
+
+def get_settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def get_sessions(request: Request) -> Sessions:
+    sessions: Sessions = request.app.state.sessions
+    return sessions
+
+
+def get_authenticator(request: Request) -> Authenticator:
+    authenticator: Authenticator = request.app.state.authenticator
+    return authenticator
+
+
+def get_limiter(request: Request) -> Limiter:
+    limiter: Limiter = request.app.state.limiter
+    return limiter
+
+
+async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
+    """One transaction a request, committed when the handler returns."""
+    async with transaction(get_sessions(request)) as session:
+        yield session
+
+
+async def authenticate(request: Request) -> Principal:
+    """Anybody known: a key of any scope, or a session, whose writes need the CSRF token.
+
+    A key goes before the cookie, also a wrong one. Raises Unauthenticated, CsrfFailed and RateLimited.
+    """
+    authenticator = get_authenticator(request)
+    key, token = key_of(request), request.cookies.get(SESSION_COOKIE)
+    if token and not key:
+        principal = await authenticator.authenticate_session(token)
+        if request.method not in READS and principal.session_id:
+            authenticator.tokens.check_csrf(principal.session_id, request.headers.get(CSRF_HEADER))
+    else:
+        principal = await authenticator.authenticate_key(key)
+    get_limiter(request).hit_request(request.scope, principal)
+    return principal
+
+
+async def require_full(request: Request, principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
+    """A session, or a key with the scope `full`; to write, no viewer. Raises InsufficientScope and Forbidden."""
+    if principal.scope != "full":
+        raise InsufficientScope("This key may ping and read trees; this needs a key with the scope `full`.")
+    if principal.role == "viewer" and request.method not in READS:
+        raise Forbidden("A viewer may look but not change anything; ask an owner of the account.")
+    return principal
+
+
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+SessionsDep = Annotated[Sessions, Depends(get_sessions)]
+AuthenticatorDep = Annotated[Authenticator, Depends(get_authenticator)]
+LimiterDep = Annotated[Limiter, Depends(get_limiter)]
+# FastAPI's default scope ends after the answer was sent; with this one the commit comes before it.
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
+PrincipalDep = Annotated[Principal, Depends(require_full)]
+AnyPrincipalDep = Annotated[Principal, Depends(authenticate)]

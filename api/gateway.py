@@ -1,0 +1,235 @@
+"""A gateway's life: who it is among its likes, its journal and its courier, and the path of one ping."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from sqlalchemy import exc
+from temporalio.client import WorkflowQueryFailedError
+from temporalio.service import RPCError
+
+from api import metrics
+from api.courier import Courier
+from api.delivery import Temporal
+from api.housekeeping import Housekeeping
+from api.journal import Journal
+from config.clock import utc_now
+from config.settings import Settings
+from domain.errors import DomainError, Unavailable
+from domain.evaluation import InstanceView
+from domain.instances import InstanceStatus
+from domain.pings import Outcome
+from domain.strict import Verdict
+from domain.subjects import instance_subject
+from storage import gateways, instances, outbox
+from storage.base import Sessions, transaction
+from storage.batch import NewPing
+from storage.journal import Journaled, Repeated
+from storage.pings import Ping, get_ping, verdict_of, withdraw
+
+DRAIN_SECONDS: Final = 3.0
+RETRY_SECONDS: Final = 2
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The answer to a ping that was taken."""
+
+    workflow_id: str
+    instance_id: str | None
+    status: InstanceStatus
+
+
+class Gateway:
+    """Everything between a parsed ping and its answer. Started and stopped with the app."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, temporal: Temporal) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self.temporal = temporal
+        self._tasks: list[asyncio.Task[None]] = []
+        self.courier = Courier(
+            temporal,
+            self._forget,
+            window_seconds=settings.courier_window_seconds,
+            verdict_timeout_seconds=settings.verdict_timeout_seconds,
+            concurrency=settings.courier_concurrency,
+            memory=settings.courier_memory,
+        )
+        self._delivered: list[int] = []
+        self._has_delivered = asyncio.Event()
+        self._answers: dict[int, asyncio.Future[Verdict | None]] = {}
+
+    async def start(self) -> None:
+        """Registers this process. Raises what the driver raises if Postgres does not answer."""
+        async with transaction(self._sessions) as session:
+            self.id = await gateways.register_gateway(
+                session, host=socket.gethostname(), process_id=os.getpid(), now=utc_now()
+            )
+        self.journal = Journal(self._sessions, self.id, self._kept, utc_now)
+        self._housekeeping = Housekeeping(self._sessions, self.courier, self.id)
+        self._tasks = [
+            asyncio.create_task(self.journal.run(), name="journal"),
+            asyncio.create_task(self._clear_outbox(), name="outbox"),
+            *self._housekeeping.start(),
+        ]
+
+    async def stop(self) -> None:
+        """Delivers what it holds, for a few seconds, and leaves the rest to the others."""
+        await self.courier.drain(DRAIN_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self._delete_delivered()
+            async with transaction(self._sessions) as session:
+                await gateways.retire_gateway(session, self.id, utc_now())
+        except Exception as error:
+            log.warning("stopped without saying goodbye; others take over after a while", error=str(error))
+
+    async def take(self, ping: NewPing) -> Receipt:
+        """Journals a ping and, where its rules answer with one, waits for the verdict.
+
+        Raises the DomainError it is refused with, and Unavailable if it could not be kept or no verdict could be
+        had; then it is never applied.
+        """
+        result = await self.journal.append(ping)
+        match result:
+            case DomainError():
+                raise result
+            case Repeated(ping_id):
+                return await self._answer_again(ping_id)
+            case Journaled(rejection=DomainError() as rejection):
+                raise rejection
+            case Journaled(outcome=Outcome.PENDING):
+                return await self._await_verdict(result)
+        return Receipt(result.workflow_id, result.instance_id, result.status)
+
+    async def ask_tree(self, subject: str) -> InstanceView | None:
+        """The instance as its workflow shows it, own pings included; None if Temporal does not answer in time."""
+        timeout = self._settings.tree_timeout_seconds
+        if not await self.courier.flush(subject, self.id, timeout):
+            return None
+        try:
+            return await self.temporal.query(subject, timeout)
+        except (RPCError, WorkflowQueryFailedError) as error:
+            log.info("a tree was folded from the journal", subject=subject, error=str(error))
+            return None
+
+    async def end_instances(self, workflow_id: str, instance_ids: Iterable[str]) -> None:
+        """Tells workflows that their instances were ended; one that is not told finds out at its next deadline."""
+        for instance_id in instance_ids:
+            try:
+                await self.temporal.end(instance_subject(workflow_id, instance_id))
+            except RPCError as error:
+                log.info("a workflow was not told that it was ended", instance=instance_id, error=str(error))
+
+    def _kept(self, kept: Journaled, _: NewPing) -> None:
+        """Called in the order of the journal, before anything else runs: lanes must get pings in that order."""
+        if kept.subject is None:
+            return
+        if kept.outcome is Outcome.PENDING:
+            *adopted, fact = kept.facts
+            self.courier.offer(kept.subject, adopted)
+            self._answers[kept.ping_id] = self.courier.ask(kept.subject, fact)
+        else:
+            self._housekeeping.offer(kept.subject, kept.facts)
+
+    async def _await_verdict(self, kept: Journaled) -> Receipt:
+        assert kept.subject is not None
+        fact = kept.facts[-1]
+        started = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(self._settings.verdict_timeout_seconds):
+                verdict = await self._answers.pop(kept.ping_id)
+        except TimeoutError:
+            verdict = None
+            self.courier.drop(kept.subject, fact)
+            if await self._withdraw(kept):
+                raise Unavailable(
+                    "Temporal gave no verdict in time, so the ping was taken back; send it again.",
+                    retry_after=RETRY_SECONDS,
+                ) from None
+        if verdict is None:
+            verdict = await self._read_verdict(kept.ping_id)
+        metrics.VERDICT_LATENCY.observe(asyncio.get_running_loop().time() - started)
+        if not verdict.accepted:
+            raise verdict.error()
+        return Receipt(kept.workflow_id, kept.instance_id, verdict.instance_status)
+
+    async def _withdraw(self, kept: Journaled) -> bool:
+        """Whether the ping could be taken back. While Postgres is down nobody knows, so the caller waits."""
+        while True:
+            try:
+                return await self._try_to_withdraw(kept)
+            except exc.DBAPIError as error:
+                log.warning("cannot tell yet whether a ping is to be taken back", ping=kept.ping_id, error=str(error))
+                await asyncio.sleep(1)
+
+    async def _try_to_withdraw(self, kept: Journaled) -> bool:
+        async with transaction(self._sessions) as session:
+            was_withdrawn = await withdraw(session, kept.ping_id)
+            if was_withdrawn and kept.instance_id is not None:
+                await instances.forget_if_never_begun(session, kept.instance_id)
+            return was_withdrawn
+
+    async def _read_verdict(self, ping_id: int) -> Verdict:
+        async with self._sessions() as session:
+            ping = await get_ping(session, ping_id)
+        verdict = verdict_of(ping) if ping is not None else None
+        if verdict is None:
+            raise Unavailable("The ping was taken back; send it again.", retry_after=RETRY_SECONDS)
+        return verdict
+
+    async def _answer_again(self, ping_id: int) -> Receipt:
+        """The first answer to an idempotency key; waits for it while it is still being decided."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._settings.verdict_timeout_seconds
+        while True:
+            async with self._sessions() as session:
+                ping = await get_ping(session, ping_id)
+            if ping is None or ping.outcome == Outcome.WITHDRAWN:
+                raise Unavailable("The first ping with this key was taken back; send it again.", retry_after=1)
+            if ping.outcome != Outcome.PENDING:
+                return _receipt_of(ping)
+            if loop.time() > give_up_at:
+                raise Unavailable("The first ping with this key has no verdict yet.", retry_after=RETRY_SECONDS)
+            await asyncio.sleep(0.05)
+
+    def _forget(self, ping_ids: Iterable[int]) -> None:
+        self._delivered.extend(ping_ids)
+        self._has_delivered.set()
+
+    async def _clear_outbox(self) -> None:
+        while True:
+            await self._has_delivered.wait()
+            self._has_delivered.clear()
+            try:
+                await self._delete_delivered()
+            except Exception as error:
+                log.warning("outbox rows could not be deleted; trying again", error=str(error))
+                await asyncio.sleep(1)
+                self._has_delivered.set()
+
+    async def _delete_delivered(self) -> None:
+        """In the order of delivery, so that what is left of a subject is always its latest pings."""
+        if not self._delivered:
+            return
+        ping_ids = list(self._delivered)
+        async with transaction(self._sessions) as session:
+            await outbox.delete_delivered(session, ping_ids)
+        del self._delivered[: len(ping_ids)]
+
+
+def _receipt_of(ping: Ping) -> Receipt:
+    if ping.outcome == Outcome.REJECTED:
+        verdict = verdict_of(ping)
+        assert verdict is not None
+        raise verdict.error()
+    return Receipt(ping.workflow_id, ping.instance_id, InstanceStatus(ping.answered_status or InstanceStatus.PENDING))

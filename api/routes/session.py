@@ -1,0 +1,145 @@
+"""Log in, log out, and who am I."""
+
+import json
+from datetime import timedelta
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field, ValidationError
+
+from api.deps import AnyPrincipalDep, AuthenticatorDep, LimiterDep, SessionDep, SessionsDep, SettingsDep
+from api.errors import UnsupportedMediaType, invalid_request
+from api.openapi import JSON_API_ERRORS, PUBLIC, problems
+from api.security.sessions import clear_session_cookies, set_session_cookies
+from config.clock import utc_now
+from domain.accounts import MAX_PASSWORD_LENGTH, Role, normal_email
+from domain.errors import CsrfFailed, InvalidRequest, RateLimited, Unauthenticated, Unavailable
+from domain.keys import KeyScope
+from storage.base import transaction
+from storage.sessions import create_session, revoke_session
+from storage.users import User, find_user, find_user_by_email, password_fits
+
+router = APIRouter(prefix="/api", tags=["session"])
+
+WRONG_PASSWORD: Final = "The e-mail address or the password is wrong."
+
+
+class Credentials(BaseModel):
+    """What a login takes, as JSON or as a form."""
+
+    email: str = Field(max_length=254)
+    password: str = Field(max_length=MAX_PASSWORD_LENGTH)
+
+
+class UserView(BaseModel):
+    id: str
+    account_id: str
+    email: str
+    role: Role
+
+
+class LoginView(BaseModel):
+    user: UserView
+    csrf_token: str = Field(description="Send it as X-CSRF-Token with every write made with the session cookie.")
+
+
+class MeView(BaseModel):
+    account_id: str
+    user: Annotated[UserView | None, Field(description="Null for an API key.")]
+    key_id: Annotated[str | None, Field(description="Null for a session.")]
+    scope: KeyScope
+    role: Role
+
+
+_LOGIN: Final[dict[str, Any]] = PUBLIC | {
+    "requestBody": {
+        "required": True,
+        "content": {
+            media_type: {"schema": Credentials.model_json_schema()}
+            for media_type in ("application/json", "application/x-www-form-urlencoded")
+        },
+    },
+}
+
+
+@router.post(
+    "/login",
+    openapi_extra=_LOGIN,
+    responses=problems(
+        InvalidRequest.of_field("password", "Field required"),
+        Unauthenticated(WRONG_PASSWORD),
+        CsrfFailed("Log in from our own page."),
+        UnsupportedMediaType("Send JSON or a form."),
+        RateLimited("More than 10 failed logins a minute. Try again in 17 s.", retry_after=17),
+        Unavailable,
+    ),
+)
+async def login(
+    request: Request,
+    response: Response,
+    settings: SettingsDep,
+    sessions: SessionsDep,
+    authenticator: AuthenticatorDep,
+    limiter: LimiterDep,
+) -> LoginView:
+    """Starts a session: the cookie `access_token`, and a token to send with writes."""
+    # Another site could otherwise log its visitors in as somebody else by a form that posts to us.
+    if request.headers.get("sec-fetch-site") == "cross-site":
+        raise CsrfFailed("Log in from our own page.")
+    credentials = await _credentials(request)
+    email = normal_email(credentials.email)
+    limiter.hit_login(request.scope, email)
+    # No transaction is open while the password is checked: a flood of logins must not hold all connections.
+    async with sessions() as session:
+        user = await find_user_by_email(session, email)
+    if not await password_fits(user, credentials.password) or user is None:
+        raise Unauthenticated(WRONG_PASSWORD)
+    async with transaction(sessions) as session:
+        opened = await create_session(session, user.id, utc_now(), timedelta(hours=settings.session_hours))
+    limiter.forgive_login(request.scope, email)
+    csrf_token = authenticator.tokens.csrf_token(opened.id)
+    set_session_cookies(response, authenticator.tokens.issue(opened), csrf_token, settings)
+    response.headers["Cache-Control"] = "no-store"
+    return LoginView(user=_view(user), csrf_token=csrf_token)
+
+
+@router.post("/logout", status_code=204, responses=problems(*JSON_API_ERRORS))
+async def logout(response: Response, settings: SettingsDep, session: SessionDep, principal: AnyPrincipalDep) -> None:
+    """Ends the session at once and everywhere. For an API key there is nothing to end."""
+    if principal.session_id:
+        await revoke_session(session, principal.session_id, utc_now())
+    clear_session_cookies(response, settings)
+
+
+@router.get("/me", responses=problems(*JSON_API_ERRORS))
+async def me(session: SessionDep, principal: AnyPrincipalDep) -> MeView:
+    """Whom the key or the cookie stands for."""
+    user = await find_user(session, principal.user_id) if principal.user_id else None
+    return MeView(
+        account_id=principal.account_id,
+        user=_view(user) if user else None,
+        key_id=principal.key_id,
+        scope=principal.scope,
+        role=principal.role,
+    )
+
+
+def _view(user: User) -> UserView:
+    return UserView(id=user.id, account_id=user.account_id, email=user.email, role=user.role)
+
+
+async def _credentials(request: Request) -> Credentials:
+    """Raises InvalidRequest, or UnsupportedMediaType for a body that is neither JSON nor a form."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in ("application/json", "application/x-www-form-urlencoded"):
+        raise UnsupportedMediaType("Send application/json or application/x-www-form-urlencoded.")
+    body = await request.body()
+    try:
+        values = json.loads(body) if media_type == "application/json" else dict(parse_qsl(body.decode()))
+    except (ValueError, RecursionError):
+        raise InvalidRequest.of_field("body", f"is not valid {media_type}") from None
+    try:
+        return Credentials.model_validate(values)
+    except ValidationError as error:
+        raise invalid_request(error.errors()) from None

@@ -1,0 +1,242 @@
+"""Workflow definitions."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from api.deps import PrincipalDep, SessionDep, SessionsDep, Text
+from api.gateway import Gateway
+from api.openapi import JSON_API_ERRORS, problems
+from api.pages import Cursor, Limit, decode_cursor, encode_cursor
+from api.security import ensure_owner
+from config.clock import utc_now
+from domain.errors import Conflict, NotFound
+from domain.ids import new_workflow_id
+from domain.workflows import (
+    DEFAULT_GRACE_PERIOD_SECONDS,
+    DEFAULT_IDLE_TIMEOUT_SECONDS,
+    MAX_STATIC_STAGES,
+    MAX_TIMEOUT_SECONDS,
+    StageDefinition,
+    ValidationMode,
+    WorkflowDefinition,
+    WorkflowKind,
+)
+from storage.base import transaction
+from storage.instances import terminate_instances
+from storage.workflows import (
+    Workflow,
+    columns_of,
+    get_workflow,
+    list_workflows,
+    lock_workflows,
+    slug_is_taken,
+)
+
+router = APIRouter(prefix="/api/workflows", tags=["workflows"])
+
+Seconds = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_SECONDS)]
+Grace = Annotated[float, Field(ge=0, le=MAX_TIMEOUT_SECONDS)]
+Name = Annotated[Text, Field(min_length=1, max_length=200)]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9_.\-]*[a-z0-9])?$", max_length=128)]
+
+
+class StageInput(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    order: int = Field(ge=1, le=MAX_STATIC_STAGES)
+    name: Name | None = None
+    timeout_seconds: Seconds | None = Field(None, description="From the ping of the stage before it.")
+
+
+class WorkflowInput(BaseModel):
+    """What may be changed of a workflow."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name | None = None
+    slug: Slug | None = None
+    validation_mode: ValidationMode = ValidationMode.FLEXIBLE
+    stages: list[StageInput] = Field([], max_length=MAX_STATIC_STAGES, description="Static workflows only, 1 to n.")
+    stage_timeout_seconds: Seconds | None = None
+    instance_timeout_seconds: Seconds | None = None
+    idle_timeout_seconds: Seconds | None = DEFAULT_IDLE_TIMEOUT_SECONDS
+    grace_period_seconds: Grace = DEFAULT_GRACE_PERIOD_SECONDS
+
+    @model_validator(mode="after")
+    def _stages_are_numbered(self) -> Self:
+        if sorted(stage.order for stage in self.stages) != list(range(1, len(self.stages) + 1)):
+            raise ValueError("stages: the orders must be 1, 2, 3 … without a gap or a repetition")
+        return self
+
+
+class NewWorkflow(WorkflowInput):
+    kind: WorkflowKind
+    id: str | None = Field(None, pattern=r"^[A-Za-z0-9_.\-]{1,128}$", description="Chosen by us if left out.")
+    name: Name
+
+    @model_validator(mode="after")
+    def _stages_fit_kind(self) -> Self:
+        if (self.kind is WorkflowKind.STATIC) != bool(self.stages):
+            need = "needs at least one stage" if self.kind is WorkflowKind.STATIC else "takes no stages"
+            raise ValueError(f"stages: a {self.kind} workflow {need}")
+        return self
+
+
+class WorkflowView(BaseModel):
+    id: str
+    kind: WorkflowKind
+    name: str
+    slug: str
+    validation_mode: ValidationMode
+    stages: list[StageInput]
+    stage_timeout_seconds: float | None
+    instance_timeout_seconds: float | None
+    idle_timeout_seconds: float | None
+    grace_period_seconds: float
+    created_at: datetime
+    updated_at: datetime
+    ping_url: str = Field(description="Where to ping it, without the key.")
+
+
+class WorkflowList(BaseModel):
+    workflows: list[WorkflowView]
+    next_cursor: str | None
+
+
+_MISSING = NotFound("There is no workflow nightly_etl.")
+_TAKEN = Conflict("The slug nightly-etl is taken; choose another.")
+
+
+@router.post("", status_code=201, responses=problems(*JSON_API_ERRORS, _TAKEN))
+async def create_workflow(
+    body: NewWorkflow, session: SessionDep, principal: PrincipalDep, request: Request
+) -> WorkflowView:
+    """Defines a workflow."""
+    workflow_id = body.id or new_workflow_id(body.kind)
+    existing = await session.get(Workflow, workflow_id, with_for_update=True)
+    if existing is not None:
+        ensure_owner(principal, existing.account_id)
+        if existing.deleted_at is None:
+            raise Conflict(f"The id {workflow_id} is taken; change that workflow with PATCH, or choose another id.")
+    slug = body.slug or _slug_of(body.name, workflow_id)
+    if await slug_is_taken(session, principal.account_id, slug, other_than=workflow_id):
+        if body.slug:
+            raise Conflict(f"The slug {slug} is taken; choose another.")
+        slug = f"{slug[:100]}-{workflow_id[-6:].lower()}"
+    definition = WorkflowDefinition(
+        id=workflow_id,
+        account_id=principal.account_id,
+        kind=body.kind,
+        name=body.name,
+        slug=slug,
+        validation_mode=body.validation_mode,
+        stages=_stages(body.stages),
+        stage_timeout_seconds=body.stage_timeout_seconds,
+        instance_timeout_seconds=body.instance_timeout_seconds,
+        idle_timeout_seconds=body.idle_timeout_seconds,
+        grace_period_seconds=body.grace_period_seconds,
+    )
+    now = utc_now()
+    workflow = Workflow(**columns_of(definition), created_at=now, updated_at=now, deleted_at=None)
+    workflow = await session.merge(workflow) if existing is not None else workflow
+    session.add(workflow)
+    await session.flush()
+    return _view(workflow, request)
+
+
+@router.get("", responses=problems(*JSON_API_ERRORS))
+async def list_all(
+    session: SessionDep, principal: PrincipalDep, request: Request, limit: Limit = 50, cursor: Cursor = None
+) -> WorkflowList:
+    """The account's workflows, the newest first."""
+    rows = await list_workflows(session, principal.account_id, limit=limit + 1, before=decode_cursor(cursor))
+    page = rows[:limit]
+    return WorkflowList(
+        workflows=[_view(row, request) for row in page],
+        next_cursor=encode_cursor(page[-1].created_at, page[-1].id) if len(rows) > limit else None,
+    )
+
+
+@router.get("/{workflow_id}", responses=problems(*JSON_API_ERRORS, _MISSING))
+async def read_workflow(
+    workflow_id: Text, session: SessionDep, principal: PrincipalDep, request: Request
+) -> WorkflowView:
+    """One workflow."""
+    return _view(await owned_workflow(session, principal, workflow_id), request)
+
+
+@router.patch("/{workflow_id}", responses=problems(*JSON_API_ERRORS, _MISSING, _TAKEN))
+async def change_workflow(
+    workflow_id: Text, body: WorkflowInput, session: SessionDep, principal: PrincipalDep, request: Request
+) -> WorkflowView:
+    """Changes what the body names. Instances that are open keep the definition they were opened with."""
+    workflow = await owned_workflow(session, principal, workflow_id)
+    changes: dict[str, Any] = body.model_dump(exclude_unset=True, mode="json")
+    for name in ("name", "slug"):
+        if changes.get(name, "") is None:
+            del changes[name]
+    if "stages" in changes:
+        NewWorkflow.model_validate({"kind": workflow.kind, "name": workflow.name, "stages": changes["stages"]})
+        changes["stages"].sort(key=lambda stage: stage["order"])
+    if "slug" in changes and await slug_is_taken(
+        session, principal.account_id, changes["slug"], other_than=workflow_id
+    ):
+        raise Conflict(f"The slug {changes['slug']} is taken; choose another.")
+    for name, value in changes.items():
+        setattr(workflow, name, value)
+    workflow.updated_at = utc_now()
+    await session.flush()
+    return _view(workflow, request)
+
+
+@router.delete("/{workflow_id}", status_code=204, responses=problems(*JSON_API_ERRORS, _MISSING))
+async def delete_workflow(workflow_id: Text, sessions: SessionsDep, principal: PrincipalDep, request: Request) -> None:
+    """Ends its open instances as `terminated` and takes no more pings. The history stays."""
+    gateway: Gateway = request.app.state.gateway
+    now = utc_now()
+    async with transaction(sessions) as session:
+        workflow = await owned_workflow(session, principal, workflow_id)
+        # Whoever opens an instance holds this lock: none can slip in behind us.
+        await lock_workflows(session, [workflow_id])
+        workflow.deleted_at = now
+        ended = await terminate_instances(session, workflow_id, now)
+    await gateway.end_instances(workflow_id, ended)
+
+
+async def owned_workflow(session: SessionDep, principal: PrincipalDep, workflow_id: str) -> Workflow:
+    """The workflow, if it is the principal's. Raises NotFound or Forbidden."""
+    workflow = await get_workflow(session, workflow_id)
+    if workflow is None:
+        raise NotFound(f"There is no workflow {workflow_id}.")
+    ensure_owner(principal, workflow.account_id)
+    return workflow
+
+
+def _stages(stages: list[StageInput]) -> tuple[StageDefinition, ...]:
+    return tuple(
+        StageDefinition(stage.order, stage.name, stage.timeout_seconds)
+        for stage in sorted(stages, key=lambda stage: stage.order)
+    )
+
+
+def _slug_of(name: str, workflow_id: str) -> str:
+    slug = "-".join(
+        "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in name).lower().split()
+    )
+    return slug[:120] or workflow_id.lower()
+
+
+def _view(workflow: Workflow, request: Request) -> WorkflowView:
+    endpoint = "shk" if workflow.kind == WorkflowKind.STATIC else "dhk"
+    base_url = request.app.state.settings.base_url
+    columns = columns_of(workflow.definition())
+    del columns["account_id"]
+    return WorkflowView(
+        **columns,
+        created_at=workflow.created_at,
+        updated_at=workflow.updated_at,
+        ping_url=f"{base_url}/{endpoint}/{workflow.id}",
+    )

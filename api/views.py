@@ -1,0 +1,91 @@
+"""Instances as the API shows them: from the read model where it is current, else from the journal itself."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from config.clock import utc_now
+from domain import paths
+from domain.evaluation import InstanceView, StageView, evaluate
+from domain.instances import InstanceState, InstanceStatus, StageStatus, fold
+from storage import gateways, instances, pings
+from storage.instances import Instance, Stage
+
+
+async def fold_instance(session: AsyncSession, instance: Instance) -> InstanceView:
+    """The instance as its journal tells it, as of now."""
+    now = utc_now()
+    facts = await pings.list_facts(session, instance.id)
+    terminated = instance.status == InstanceStatus.TERMINATED
+    state = InstanceState(
+        instance.id,
+        instance.rules(),
+        instance.opened_at,
+        terminated_at=instance.completed_at if terminated else None,
+    )
+    outages = await gateways.list_outages(session, instance.opened_at, now)
+    return evaluate(fold(state, facts, until=now, outages=outages))
+
+
+async def current_views(session: AsyncSession, rows: Iterable[Instance]) -> dict[str, InstanceView]:
+    """By id. Callers read their own writes: an instance with pings its workflow has not recorded yet is folded."""
+    views: dict[str, InstanceView] = {}
+    recorded: list[Instance] = []
+    for row in rows:
+        newest = await pings.newest_received_at(session, row.id)
+        if newest is not None and (row.last_ping_at is None or newest > row.last_ping_at):
+            views[row.id] = await fold_instance(session, row)
+        else:
+            recorded.append(row)
+    stages = await instances.list_stages(session, [row.id for row in recorded])
+    views.update({row.id: recorded_view(row, stages[row.id]) for row in recorded})
+    return views
+
+
+def recorded_view(row: Instance, stages: Iterable[Stage]) -> InstanceView:
+    """The read model as a view; stages that were never pinged are in the definition only."""
+    shown = {str(stage.order): StageView(StageStatus.PENDING, name=stage.name) for stage in row.rules().stages}
+    for stage in stages:
+        shown[stage.path] = StageView(
+            StageStatus(stage.status), name=stage.name, agent=stage.agent, error=stage.error, at=stage.changed_at
+        )
+    return InstanceView(
+        status=InstanceStatus(row.status),
+        stages={path: shown[path] for path in sorted(shown, key=paths.sort_key)},
+        changed_at=row.completed_at or row.last_ping_at or row.opened_at,
+        failure_reason=row.failure_reason,
+        completed_at=row.completed_at,
+        closes_at=row.closes_at,
+        agent=row.agent,
+        last_ping_at=row.last_ping_at,
+    )
+
+
+def tree_document(view: InstanceView) -> dict[str, dict[str, Any]]:
+    """The stages by path; what is not known of a stage is left out."""
+    return {
+        path: {
+            "status": stage.status,
+            **({"stage_name": stage.name} if stage.name is not None else {}),
+            **({"agent_code": stage.agent} if stage.agent is not None else {}),
+            **({"error": stage.error} if stage.error is not None else {}),
+        }
+        for path, stage in view.stages.items()
+    }
+
+
+def instance_document(row: Instance, view: InstanceView) -> dict[str, Any]:
+    """An instance with its stages, as in the instance history."""
+    document: dict[str, Any] = {
+        "id": row.id,
+        "status": view.status,
+        "started_at": row.opened_at,
+        "agent_code": view.agent,
+        "stage_statuses": tree_document(view),
+    }
+    if view.completed_at is not None:
+        document["completed_at"] = view.completed_at
+    if view.failure_reason is not None:
+        document["failure_reason"] = view.failure_reason
+    return document

@@ -1,0 +1,117 @@
+"""Users and API keys, made from the command line: straight in the database, where no login is needed."""
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from cli.errors import CommandError
+from config.clock import utc_now
+from domain.accounts import normal_email
+from domain.keys import KeyScope
+from storage.accounts import Account, create_account
+from storage.base import create_engine, create_sessions, transaction
+from storage.keys import ApiKey, create_key, list_keys, revoke_key
+from storage.users import create_user, find_user_by_email
+
+FIRST_EMAIL = "admin@example.com"
+
+
+@dataclass(frozen=True)
+class FirstIdentity:
+    """What the first start prints, once."""
+
+    email: str
+    password: str
+    key: str
+
+
+@asynccontextmanager
+async def database_session(url: str) -> AsyncIterator[AsyncSession]:
+    """One transaction in an engine of its own. Raises CommandError for a database that is away or not migrated."""
+    engine = create_engine(url, application_name="pingpulse-cli")
+    try:
+        async with transaction(create_sessions(engine)) as session:
+            yield session
+    except ProgrammingError as error:
+        if type(error.orig).__name__ == "UndefinedTable":
+            raise CommandError("The database has no tables yet: run `pingpulse migrate` first.") from error
+        raise
+    except DBAPIError as error:
+        reason = str(error.orig).strip().splitlines() or ["no reason given"]
+        raise CommandError(
+            f"The database does not answer ({reason[0]}): check PINGPULSE_DATABASE_URL, or run `pingpulse doctor`."
+        ) from error
+    finally:
+        await engine.dispose()
+
+
+def generated_password() -> str:
+    """Of 120 random bits, all of them letters and digits: one double-click selects it."""
+    return secrets.token_hex(15)
+
+
+async def create_first_identity(url: str) -> FirstIdentity | None:
+    """An owner and a key, on a database without accounts; None on any other."""
+    async with database_session(url) as session:
+        # Two `up` against one external database: the second waits, and then finds an account.
+        await session.execute(select(func.pg_advisory_xact_lock(func.hashtext("pingpulse first identity"))))
+        if await session.scalar(select(Account.id).limit(1)) is not None:
+            return None
+        now = utc_now()
+        account = await create_account(session, "Default", now)
+        password = generated_password()
+        user = await create_user(session, account.id, FIRST_EMAIL, password, now, role="owner")
+        _, key = await create_key(session, account.id, "first key", "full", now)
+        return FirstIdentity(user.email, password, key)
+
+
+async def new_user(url: str, email: str, password: str) -> str:
+    """Adds a user: the owner of a first account, else a member of the only or oldest one. Returns the account's id."""
+    async with database_session(url) as session:
+        now = utc_now()
+        account_id = await session.scalar(select(Account.id).order_by(Account.created_at).limit(1))
+        if account_id is None:
+            account = await create_account(session, "Default", now)
+            await create_user(session, account.id, email, password, now, role="owner")
+            return account.id
+        await create_user(session, account_id, email, password, now)
+        return account_id
+
+
+async def new_key(url: str, name: str, scope: KeyScope, owner: str | None) -> str:
+    """The text of a new key for the account of the user `owner` (an e-mail address), or the only account."""
+    async with database_session(url) as session:
+        _, key = await create_key(session, await _account_of(session, owner), name, scope, utc_now())
+        return key
+
+
+async def keys_of(url: str, owner: str | None) -> Sequence[ApiKey]:
+    async with database_session(url) as session:
+        keys = await list_keys(session, await _account_of(session, owner))
+        session.expunge_all()
+        return keys
+
+
+async def end_key(url: str, key_id: str) -> None:
+    """Raises NotFound."""
+    async with database_session(url) as session:
+        await revoke_key(session, key_id, utc_now())
+
+
+async def _account_of(session: AsyncSession, owner: str | None) -> str:
+    if owner is not None:
+        user = await find_user_by_email(session, normal_email(owner))
+        if user is None:
+            raise CommandError(f"There is no user {owner}: `pingpulse users create --email {owner}` makes one.")
+        return user.account_id
+    accounts = (await session.scalars(select(Account.id).limit(2))).all()
+    if not accounts:
+        raise CommandError("There is no user yet: make one with `pingpulse users create --email you@example.com`.")
+    if len(accounts) > 1:
+        raise CommandError("There are several accounts: say whose key with --email.")
+    return accounts[0]

@@ -1,0 +1,215 @@
+"""The `pingpulse` command. Every import that costs time is inside the command that needs it: `--help` is quick."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+
+from cli.errors import CommandError
+
+_T = TypeVar("_T")
+
+app = typer.Typer(
+    name="pingpulse",
+    help="Watches other people's work: pipelines, crons, robots and AI agents.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Pretty tracebacks print local variables, and those hold keys and passwords.
+    pretty_exceptions_enable=False,
+)
+keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+users_app = typer.Typer(help="Make users.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+app.add_typer(users_app, name="users")
+
+DataDirFlag = Annotated[
+    Path | None,
+    typer.Option("--data-dir", envvar="PINGPULSE_DATA_DIR", help="Where `pingpulse up` keeps its data [.pingpulse]."),
+]
+OwnerFlag = Annotated[
+    str | None, typer.Option("--email", help="A user of the account; needed when there are several accounts.")
+]
+
+
+def main() -> None:
+    """What the user caused is said in one line, with exit code 1; what we caused keeps its traceback."""
+    from domain.errors import DomainError
+
+    try:
+        app(prog_name="pingpulse")
+    except (CommandError, DomainError) as error:
+        typer.secho(f"pingpulse: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(1)
+
+
+@app.command()
+def up(
+    host: Annotated[
+        str | None, typer.Option(envvar="PINGPULSE_HOST", help="Address the gateway listens on [127.0.0.1].")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(envvar="PINGPULSE_PORT", help="Port of the gateway [8000]; 0 takes a free one.")
+    ] = None,
+    data_dir: DataDirFlag = None,
+    temporal_port: Annotated[
+        int | None,
+        typer.Option(envvar="PINGPULSE_TEMPORAL_PORT", help="Port of the Temporal server that is started [7233]."),
+    ] = None,
+    temporal_ui_port: Annotated[
+        int | None, typer.Option(envvar="PINGPULSE_TEMPORAL_UI_PORT", help="Port of the Temporal UI [8233].")
+    ] = None,
+) -> None:
+    """Start everything on this machine: Postgres, Temporal, worker and gateway."""
+    from cli.environment import load_settings
+
+    settings = load_settings(
+        host=host, port=port, data_dir=data_dir, temporal_port=temporal_port, temporal_ui_port=temporal_ui_port
+    )
+    _configure_logging(settings)
+    from cli.up import run_stack
+
+    _run(run_stack(settings))
+
+
+@app.command()
+def api() -> None:
+    """Run one gateway process. Any number of them may run side by side."""
+    from cli.environment import database_url, load_settings, require_secret_key, with_running_stack
+
+    settings = with_running_stack(load_settings())
+    database_url(settings)
+    require_secret_key(settings)
+    _configure_logging(settings)
+    from cli.serve import serve_api
+
+    serve_api(settings)
+
+
+@app.command()
+def worker() -> None:
+    """Run one worker process. Any number of them may run side by side."""
+    from cli.environment import database_url, load_settings, with_running_stack
+
+    settings = with_running_stack(load_settings())
+    database_url(settings)
+    _configure_logging(settings)
+    from cli.serve import serve_worker
+
+    _run(serve_worker(settings))
+
+
+@app.command()
+def migrate(data_dir: DataDirFlag = None) -> None:
+    """Bring the database to this version, and register search attributes if a Temporal is set."""
+    from cli.environment import database_url, load_settings, with_running_stack
+    from cli.probes import check_database, register_search_attributes, temporal_client
+
+    settings = with_running_stack(load_settings(data_dir=data_dir))
+    url = database_url(settings)
+    _configure_logging(settings)
+    _run(check_database(url))
+    from storage.migrate import upgrade
+
+    upgrade(url)
+    typer.echo("The database is at this version.", err=True)
+
+    async def register() -> list[str]:
+        return await register_search_attributes(await temporal_client(settings))
+
+    if settings.temporal_address is not None:
+        registered = _run(register())
+        typer.echo(f"Search attributes registered: {', '.join(registered) or 'all there already'}.", err=True)
+
+
+@app.command()
+def doctor(
+    only: Annotated[list[str] | None, typer.Option(help="Run this check alone; may be given more than once.")] = None,
+    data_dir: DataDirFlag = None,
+) -> None:
+    """Look at everything that must be right; exit code 1 if something is not."""
+    from cli.doctor import examine
+    from cli.environment import load_settings, with_running_stack
+
+    if not _run(examine(with_running_stack(load_settings(data_dir=data_dir)), only or ())):
+        raise typer.Exit(1)
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    scope: Annotated[
+        Literal["ping", "full"], typer.Option(help="`ping` may ping and read trees; `full` may use the whole API.")
+    ] = "full",
+    email: OwnerFlag = None,
+    data_dir: DataDirFlag = None,
+) -> None:
+    """Make an API key and print it, and nothing else, on standard output."""
+    from cli.identities import new_key
+
+    typer.echo(_run(new_key(_database(data_dir), name, scope, email)))
+
+
+@keys_app.command("list")
+def keys_list(email: OwnerFlag = None, data_dir: DataDirFlag = None) -> None:
+    """List the keys of an account; their secrets are known to nobody."""
+    from cli.identities import keys_of
+
+    for key in _run(keys_of(_database(data_dir), email)):
+        used = f"used {key.last_used_at:%Y-%m-%d %H:%M}Z" if key.last_used_at else "never used"
+        state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}Z" if key.revoked_at else used
+        typer.echo(f"{key.id}  {key.scope:4}  {key.created_at:%Y-%m-%d}  {state:26}  {key.name}")
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(help="The id that `keys list` shows: what is between ppk_ and the next _.")],
+    data_dir: DataDirFlag = None,
+) -> None:
+    """End a key for good."""
+    from cli.identities import end_key
+
+    _run(end_key(_database(data_dir), key_id))
+    typer.echo(f"{key_id} is revoked; gateways learn of it within a second.", err=True)
+
+
+@users_app.command("create")
+def users_create(
+    email: Annotated[str, typer.Option(help="The address to log in with.")],
+    password: Annotated[
+        str | None, typer.Option(help="Better left out: others see it in the list of processes.", show_default=False)
+    ] = None,
+    data_dir: DataDirFlag = None,
+) -> None:
+    """Make a user. Without --password it is asked for; without a terminal, made up and printed."""
+    from cli.identities import generated_password, new_user
+
+    url = _database(data_dir)
+    generated = None
+    if password is None and sys.stdin.isatty():
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    elif password is None:
+        password = generated = generated_password()
+    assert password is not None
+    _run(new_user(url, email, password))
+    typer.echo(f"{email} may log in.", err=True)
+    if generated is not None:
+        typer.echo(generated)
+
+
+def _database(data_dir: Path | None) -> str:
+    from cli.environment import database_url, load_settings, with_running_stack
+
+    return database_url(with_running_stack(load_settings(data_dir=data_dir)))
+
+
+def _configure_logging(settings: Any) -> None:
+    from config.logging import configure_logging
+
+    configure_logging(settings)
+
+
+def _run(work: Coroutine[Any, Any, _T]) -> _T:
+    return asyncio.run(work)

@@ -1,0 +1,39 @@
+"""TCP ports: is one taken, which are free."""
+
+import errno
+import socket
+from contextlib import ExitStack
+
+from cli.errors import CommandError
+
+
+def claim_ports(*wanted: tuple[str, int, str, str]) -> list[int]:
+    """Check all of `(host, port, flag, variable)` at once; a port of 0 becomes a free one.
+
+    Raises CommandError for the first that cannot be listened on.
+    """
+    with ExitStack() as held:
+        # Held together until all are known, so that two zeros cannot get the same port.
+        return [_claim(held, *one) for one in wanted]
+
+
+def _claim(held: ExitStack, host: str, port: int, flag: str, variable: str) -> int:
+    remedy = f"choose another with {flag} (or {variable})"
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = held.enter_context(socket.socket(family, kind))
+        # As servers do: without it, a port would look taken for a minute after a stop.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # Two sockets that only bind may share a port that way; one that listens is refused.
+        listener.listen(1)
+    except socket.gaierror as error:
+        raise CommandError(f"The host {host} is not known here: set --host (or PINGPULSE_HOST).") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CommandError(f"Port {port} on {host} is taken: stop what listens there, or {remedy}.") from error
+        if error.errno == errno.EACCES:
+            raise CommandError(f"Port {port} on {host} needs privileges: {remedy}.") from error
+        raise CommandError(f"Cannot listen on {host} port {port} ({error.strerror}): {remedy}.") from error
+    bound: int = listener.getsockname()[1]
+    return bound

@@ -1,0 +1,44 @@
+"""The two long-running processes, gateway and worker, each alone in the foreground."""
+
+import asyncio
+import math
+import signal
+
+import uvicorn
+
+from config.settings import Settings
+
+
+def serve_api(settings: Settings) -> None:
+    """Run one gateway until SIGTERM or SIGINT. Requests under way may finish within `shutdown_seconds`."""
+    from api.app import create_app
+
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        # Per request it would cost more than the ping itself; /metrics counts them. Logging is set up already.
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        # Believing these headers from anyone would let callers choose the address that rate limits see.
+        proxy_headers=settings.trusted_proxies is not None,
+        forwarded_allow_ips=settings.trusted_proxies,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
+    )
+
+
+async def serve_worker(settings: Settings) -> None:
+    """Run one worker until SIGTERM or SIGINT, then let it finish what it has begun."""
+    from worker.main import run
+
+    working = asyncio.create_task(run(settings))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, working.cancel)
+    try:
+        await working
+    except asyncio.CancelledError:
+        return

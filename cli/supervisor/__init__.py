@@ -1,0 +1,1 @@
+"""Child processes that are started in order, kept alive, and never outlive whoever started them."""

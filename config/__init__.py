@@ -1,0 +1,1 @@
+"""Settings, logging, the clock and the Temporal client, shared by every process."""

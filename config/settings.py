@@ -1,0 +1,74 @@
+"""Every setting of PingPulse: one `PINGPULSE_…` variable each, read from the environment or `.env`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once per process and passed down as arguments; nothing below `config` imports it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PINGPULSE_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        # `NAME=` in a copied .env.example, or from compose's `${NAME:-}`, means that it is not set.
+        env_ignore_empty=True,
+    )
+
+    host: str = Field("127.0.0.1", description="Address the gateway listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port the gateway listens on; 0 takes a free one.")
+    public_url: str | None = Field(None, description="Address callers use, when it differs from host and port.")
+    data_dir: Path = Field(Path(".pingpulse"), description="Where `pingpulse up` keeps its data.")
+
+    database_url: SecretStr | None = Field(
+        None, description="External Postgres, as postgresql://user:password@host/database."
+    )
+    database_pool_size: int = Field(10, ge=2, description="Connections a process keeps to Postgres.")
+
+    temporal_address: str | None = Field(None, description="External Temporal, as host:port.")
+    temporal_namespace: str = Field("default", description="Temporal namespace.")
+    temporal_task_queue: str = Field("pingpulse", description="Temporal task queue.")
+    temporal_api_key: SecretStr | None = Field(None, description="Temporal Cloud API key; implies TLS.")
+    temporal_tls: bool = Field(False, description="Speak TLS to Temporal.")
+    temporal_port: int = Field(7233, ge=0, le=65535, description="Port of the dev server that `up` starts.")
+    temporal_ui_port: int = Field(8233, ge=0, le=65535, description="Port of the dev server's UI.")
+
+    secret_key: SecretStr | None = Field(
+        None, description="Signs sessions; at least 32 characters, the same in every gateway process."
+    )
+    session_hours: int = Field(24 * 14, ge=1, description="Hours until a login expires.")
+    cookie_secure: bool = Field(False, description="Send cookies over HTTPS only; set it behind TLS.")
+
+    trusted_proxies: str | None = Field(
+        None, description="Reverse proxies whose X-Forwarded-For and -Proto are believed: addresses, by comma."
+    )
+    shutdown_seconds: float = Field(
+        5.0, ge=0, description="How long a stopping gateway or worker lets work under way finish."
+    )
+
+    pings_per_minute: int = Field(6000, ge=1, description="Pings a minute and API key.")
+    requests_per_minute: int = Field(1200, ge=1, description="JSON API requests a minute and API key or user.")
+    failed_logins_per_minute: int = Field(10, ge=1, description="Failed logins a minute, per e-mail and per address.")
+
+    courier_window_seconds: float = Field(
+        1.0, gt=0, description="A subject's pings within this many seconds travel in one Temporal signal."
+    )
+    courier_concurrency: int = Field(32, ge=1, description="Temporal signals and updates in flight a process.")
+    courier_memory: int = Field(20_000, ge=100, description="Undelivered pings a process holds in memory.")
+    verdict_timeout_seconds: float = Field(5.0, gt=0, description="How long a strict ping waits for its verdict.")
+    tree_timeout_seconds: float = Field(2.0, gt=0, description="How long /tree waits for Temporal.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line logged.")
+    log_format: Literal["console", "json"] = Field("console", description="Shape of log lines.")
+
+    @property
+    def base_url(self) -> str:
+        """The address to print in examples and links, without a trailing slash."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host = "localhost" if self.host in ("0.0.0.0", "127.0.0.1", "::", "::1") else self.host
+        return f"http://{host}:{self.port}"

@@ -1,0 +1,153 @@
+"""Which instance a ping belongs to, and whether it opens one."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.errors import DomainError, InvalidRequest, NotFound
+from domain.instances import FINISHED, InstanceState, InstanceStatus
+from domain.pings import PingFact, PingStatus
+from domain.strict import InstanceClosed, NoOpenInstance, judge
+from domain.workflows import WorkflowDefinition, WorkflowKind
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An instance a ping may belong to.
+
+    `first_stage_seen`: whether a static instance had its stage 1 already; `is_strict`: by the definition that
+    it was opened with.
+    """
+
+    id: str
+    status: InstanceStatus
+    closes_at: datetime | None = None
+    first_stage_seen: bool = True
+    is_strict: bool = False
+
+    def is_closed(self, now: datetime) -> bool:
+        return self.closes_at is not None and now > self.closes_at
+
+
+@dataclass(frozen=True)
+class Request:
+    """What of a ping decides its way. `kind` is the endpoint it came to, `instance_id` what the caller named."""
+
+    workflow_id: str
+    kind: WorkflowKind
+    fact: PingFact
+    start: bool = False
+    instance_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Join:
+    instance_id: str
+
+
+@dataclass(frozen=True)
+class Open:
+    """A new instance is opened by this ping."""
+
+
+@dataclass(frozen=True)
+class CreateAndOpen:
+    """The dynamic workflow comes into being with this ping, and its first instance with it."""
+
+
+@dataclass(frozen=True)
+class KeepEarly:
+    """No instance is open; the next start within the grace period adopts the ping."""
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Not taken. `journaled`: kept in the failed queue, so that it can be investigated."""
+
+    error: DomainError
+    journaled: bool = False
+
+
+Route = Join | Open | CreateAndOpen | KeepEarly | Refuse
+
+
+def route(
+    request: Request, definition: WorkflowDefinition | None, newest: Candidate | None, named: Candidate | None
+) -> Route:
+    """Decides. `newest` is the newest open instance or, without one, the newest still in its grace period;
+    `named` the one that `request.instance_id` names, if it is of this workflow."""
+    if definition is None:
+        return _unknown_workflow(request)
+    if definition.kind is not request.kind:
+        right = "shk" if definition.is_static else "dhk"
+        return Refuse(
+            InvalidRequest.of_field(
+                "workflow_id", f"{definition.id} is a {definition.kind} workflow; ping it at /{right}/{definition.id}"
+            )
+        )
+    if request.instance_id is not None:
+        return _to_named(request, named)
+    if definition.is_static:
+        return _static(request, definition, newest)
+    return _dynamic(request, definition, newest)
+
+
+def _unknown_workflow(request: Request) -> Route:
+    workflow_id = request.workflow_id
+    if request.kind is WorkflowKind.STATIC:
+        return Refuse(NotFound(f"There is no static workflow {workflow_id}; create it with POST /api/workflows first."))
+    if not request.start:
+        return Refuse(
+            NotFound(f"There is no workflow {workflow_id} yet; send the first ping with start=yes to create it.")
+        )
+    if request.instance_id is not None:
+        return Refuse(NotFound(f"There is no instance {request.instance_id} in workflow {workflow_id}."))
+    return CreateAndOpen()
+
+
+def _to_named(request: Request, named: Candidate | None) -> Route:
+    if named is None:
+        return Refuse(NotFound(f"There is no instance {request.instance_id} in workflow {request.workflow_id}."))
+    if named.closes_at is not None and named.is_closed(request.fact.at):
+        closed_at = named.closes_at.isoformat()
+        return Refuse(InstanceClosed(f"Instance {named.id} closed at {closed_at}; open a new one to go on."))
+    return Join(named.id)
+
+
+def _dynamic(request: Request, definition: WorkflowDefinition, newest: Candidate | None) -> Route:
+    if request.start:
+        return _open(request, definition)
+    if newest is not None:
+        return Join(newest.id)
+    return _no_open_instance(definition, "start=yes") if definition.is_strict else KeepEarly()
+
+
+def _static(request: Request, definition: WorkflowDefinition, newest: Candidate | None) -> Route:
+    if request.fact.path == "1":
+        if newest is not None and not newest.first_stage_seen:
+            return Join(newest.id)
+        return _open(request, definition)
+    if newest is not None and not (newest.status is InstanceStatus.COMPLETED and not definition.is_strict):
+        return Join(newest.id)
+    # A completed run lacks nothing, so a further stage is the early bird of the next run.
+    return _no_open_instance(definition, "stage=1") if definition.is_strict else _open(request, definition)
+
+
+def _open(request: Request, definition: WorkflowDefinition) -> Route:
+    rejection = judge(InstanceState("", definition, request.fact.at), request.fact, None)
+    return Open() if rejection is None else Refuse(rejection, journaled=True)
+
+
+def _no_open_instance(definition: WorkflowDefinition, opener: str) -> Refuse:
+    error = NoOpenInstance(
+        f"Workflow {definition.id} has no open instance; send {opener} to open one.", expected_stage="1"
+    )
+    return Refuse(error, journaled=True)
+
+
+def predicted_status(current: InstanceStatus, fact: PingFact) -> InstanceStatus:
+    """What a flexible instance's status will be as far as one ping tells, before its workflow has taken it in."""
+    if fact.status is PingStatus.FAILED:
+        return InstanceStatus.FAILED
+    if fact.final and fact.status is PingStatus.HEALTHY and current not in FINISHED:
+        return InstanceStatus.COMPLETED
+    return InstanceStatus.RUNNING if current is InstanceStatus.PENDING else current

@@ -1,0 +1,1 @@
+"""Postgres: tables, and queries as functions of a session that never commit."""

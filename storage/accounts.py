@@ -1,0 +1,31 @@
+"""Accounts: whom everything belongs to."""
+
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from domain.ids import random_id
+from storage.base import Base
+
+
+class Account(Base):
+    """`time_zone` is an IANA name; it is for showing times, never for computing them."""
+
+    __tablename__ = "accounts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    time_zone: Mapped[str] = mapped_column(server_default="UTC")
+    created_at: Mapped[datetime]
+
+
+async def create_account(session: AsyncSession, name: str, now: datetime, *, time_zone: str = "UTC") -> Account:
+    account = Account(id=random_id("acc_", 12), name=name, time_zone=time_zone, created_at=now)
+    session.add(account)
+    await session.flush()
+    return account
+
+
+async def find_account(session: AsyncSession, account_id: str) -> Account | None:
+    return await session.get(Account, account_id)

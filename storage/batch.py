@@ -1,0 +1,110 @@
+"""Deciding, for a batch of pings, which instance each belongs to."""
+
+from dataclasses import dataclass, replace
+
+from domain import ids, routing
+from domain.errors import DomainError, Forbidden
+from domain.instances import InstanceStatus
+from domain.pings import Outcome, PingFact, Report
+from domain.routing import Candidate, CreateAndOpen, Join, KeepEarly, Open, Refuse
+from domain.workflows import WorkflowDefinition
+from storage.routing import Routes, WorkflowRoute
+
+
+@dataclass(frozen=True)
+class NewPing:
+    """A ping as the gateway received it. `payload` is the JSON text of its body; `fact.id` is still 0."""
+
+    account_id: str
+    request: routing.Request
+    report: Report
+    payload: str | None = None
+    text: str | None = None
+    size_bytes: int = 0
+    idempotency_key: str | None = None
+
+
+@dataclass
+class Row:
+    """A ping on its way into the table."""
+
+    ping: NewPing
+    outcome: Outcome
+    status: InstanceStatus
+    instance_id: str | None = None
+    rejection: DomainError | None = None
+    opened: WorkflowDefinition | None = None
+    adopted: tuple[PingFact, ...] = ()
+
+
+class Batch:
+    """Routes pings one after the other against routes read once, keeping those in step with what it opens."""
+
+    def __init__(self, routes: Routes, locked: frozenset[str]) -> None:
+        self.routes = routes
+        self.locked = locked
+        self.needs_lock: set[str] = set()
+        self.created: list[WorkflowDefinition] = []
+        self.first_stage_seen: list[str] = []
+
+    def add(self, ping: NewPing) -> Row | DomainError:
+        request = ping.request
+        known = self.routes.workflows.get(request.workflow_id)
+        if known is not None and known.account_id != ping.account_id:
+            return Forbidden(f"Workflow {request.workflow_id} belongs to another account.")
+        named = self.routes.named.get(request.instance_id or "")
+        candidate = named.candidate if named is not None and named.workflow_id == request.workflow_id else None
+        newest = known.newest if known is not None else None
+        match routing.route(request, known.definition if known else None, newest, candidate):
+            case Refuse(error, journaled):
+                if not journaled:
+                    return error
+                return Row(ping, Outcome.REJECTED, InstanceStatus.PENDING, rejection=error)
+            case KeepEarly():
+                return Row(ping, Outcome.EARLY, InstanceStatus.PENDING)
+            case Join(instance_id):
+                return self._join(ping, instance_id, named.candidate if named else newest, known)
+            case Open():
+                assert known is not None
+                assert known.definition is not None
+                return self._open(ping, known.definition)
+            case CreateAndOpen():
+                definition = WorkflowDefinition(
+                    id=request.workflow_id,
+                    account_id=ping.account_id,
+                    kind=request.kind,
+                    name=request.workflow_id,
+                    slug=request.workflow_id.lower(),
+                )
+                self.created.append(definition)
+                return self._open(ping, definition)
+
+    def _join(self, ping: NewPing, instance_id: str, candidate: Candidate | None, known: WorkflowRoute | None) -> Row:
+        assert candidate is not None
+        fact = ping.request.fact
+        if fact.path == "1" and not candidate.first_stage_seen:
+            self._lock(ping.request.workflow_id)
+            self.first_stage_seen.append(instance_id)
+            if known is not None and known.newest is not None and known.newest.id == instance_id:
+                known.newest = replace(candidate, first_stage_seen=True)
+        if candidate.is_strict:
+            return Row(ping, Outcome.PENDING, candidate.status, instance_id)
+        return Row(ping, Outcome.ACCEPTED, routing.predicted_status(candidate.status, fact), instance_id)
+
+    def _open(self, ping: NewPing, definition: WorkflowDefinition) -> Row:
+        self._lock(definition.id)
+        fact = ping.request.fact
+        candidate = Candidate(
+            ids.new_instance_id(definition.kind),
+            InstanceStatus.RUNNING,
+            first_stage_seen=not definition.is_static or fact.path == "1",
+            is_strict=definition.is_strict,
+        )
+        self.routes.workflows[definition.id] = WorkflowRoute(definition.account_id, definition, candidate)
+        outcome = Outcome.PENDING if definition.is_strict else Outcome.ACCEPTED
+        status = routing.predicted_status(InstanceStatus.RUNNING, fact)
+        return Row(ping, outcome, status, candidate.id, opened=definition)
+
+    def _lock(self, workflow_id: str) -> None:
+        if workflow_id not in self.locked:
+            self.needs_lock.add(workflow_id)

@@ -1,0 +1,203 @@
+"""The read model of instances: their status, their stages, and every change of either."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, delete, select, tuple_, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from domain.evaluation import Change, StageView
+from domain.instances import FINISHED, InstanceStatus
+from domain.pings import Outcome
+from domain.workflows import WorkflowDefinition
+from storage.base import Base
+from storage.pings import Ping
+from storage.workflows import Workflow, definition_from
+
+
+class Instance(Base):
+    """One execution. Opened by the gateway together with its first ping, then written by its workflow alone.
+
+    `version` counts what the workflow has recorded, so that a repeated activity writes nothing twice.
+    `closes_at` is set while it is finished; after that it takes no more pings.
+    """
+
+    __tablename__ = "instances"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workflow_id: Mapped[str] = mapped_column(ForeignKey(Workflow.id))
+    account_id: Mapped[str]
+    status: Mapped[str]
+    opened_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    closes_at: Mapped[datetime | None]
+    failure_reason: Mapped[str | None]
+    agent: Mapped[str | None]
+    last_ping_at: Mapped[datetime | None]
+    first_stage_seen: Mapped[bool]
+    definition: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    version: Mapped[int] = mapped_column(BigInteger, default=0)
+
+    __table_args__ = (
+        Index("ix_instances_open", "workflow_id", "opened_at", "id", postgresql_where="closes_at IS NULL"),
+        Index("ix_instances_workflow_id_closes_at", "workflow_id", "closes_at"),
+        Index("ix_instances_workflow_id_opened_at", "workflow_id", "opened_at", "id"),
+    )
+
+    def rules(self) -> WorkflowDefinition:
+        """The definition it was opened with."""
+        return definition_from(self.definition)
+
+
+class Stage(Base):
+    """A stage as its workflow last saw it."""
+
+    __tablename__ = "stages"
+
+    instance_id: Mapped[str] = mapped_column(ForeignKey(Instance.id, ondelete="CASCADE"), primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    name: Mapped[str | None]
+    agent: Mapped[str | None]
+    error: Mapped[str | None]
+    changed_at: Mapped[datetime | None]
+
+
+class TransitionRow(Base):
+    """A change of status of an instance (`path` null) or of one of its stages. Append-only."""
+
+    __tablename__ = "transitions"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    instance_id: Mapped[str] = mapped_column(ForeignKey(Instance.id, ondelete="CASCADE"))
+    path: Mapped[str | None]
+    before: Mapped[str | None]
+    after: Mapped[str]
+    at: Mapped[datetime]
+    reason: Mapped[str | None]
+
+    __table_args__ = (Index("ix_transitions_instance_id", "instance_id", "id"),)
+
+
+async def record_change(session: AsyncSession, change: Change) -> bool:
+    """Writes it all; False, and nothing written, if that version was recorded before or the instance was ended."""
+    written = await session.execute(
+        update(Instance)
+        .where(
+            Instance.id == change.instance_id,
+            Instance.version < change.version,
+            Instance.status != InstanceStatus.TERMINATED,
+        )
+        .values(
+            version=change.version,
+            status=change.status,
+            completed_at=change.completed_at,
+            closes_at=change.closes_at,
+            failure_reason=change.failure_reason,
+            agent=change.agent,
+            last_ping_at=change.last_ping_at,
+        )
+        .returning(Instance.id)
+    )
+    if written.first() is None:
+        return False
+    if change.stages:
+        statement = insert(Stage)
+        columns = ("status", "name", "agent", "error", "changed_at")
+        await session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["instance_id", "path"], set_={name: statement.excluded[name] for name in columns}
+            ),
+            [_stage_row(change.instance_id, path, stage) for path, stage in change.stages.items()],
+        )
+    session.add_all(
+        TransitionRow(
+            instance_id=change.instance_id,
+            path=transition.path,
+            before=transition.before,
+            after=transition.after,
+            at=transition.at,
+            reason=transition.reason,
+        )
+        for transition in change.transitions
+    )
+    return True
+
+
+def _stage_row(instance_id: str, path: str, stage: StageView) -> dict[str, Any]:
+    return {
+        "instance_id": instance_id,
+        "path": path,
+        "status": stage.status.value,
+        "name": stage.name,
+        "agent": stage.agent,
+        "error": stage.error,
+        "changed_at": stage.at,
+    }
+
+
+async def get_instance(session: AsyncSession, instance_id: str) -> Instance | None:
+    return await session.get(Instance, instance_id)
+
+
+async def find_current_instance(session: AsyncSession, workflow_id: str) -> Instance | None:
+    """The newest open instance or, without one, the newest of all."""
+    newest = select(Instance).where(Instance.workflow_id == workflow_id)
+    order = (Instance.opened_at.desc(), Instance.id.desc())
+    current: Instance | None = await session.scalar(
+        newest.where(Instance.closes_at.is_(None)).order_by(*order).limit(1)
+    )
+    return current or await session.scalar(newest.order_by(*order).limit(1))
+
+
+async def list_instances(
+    session: AsyncSession,
+    workflow_id: str,
+    *,
+    limit: int,
+    statuses: Iterable[InstanceStatus] = (),
+    before: tuple[datetime, str] | None = None,
+) -> list[Instance]:
+    """Newest first; `before` is the opening time and id of the last one of the page before."""
+    query = select(Instance).where(Instance.workflow_id == workflow_id)
+    if wanted := [status.value for status in statuses]:
+        query = query.where(Instance.status.in_(wanted))
+    if before is not None:
+        query = query.where(tuple_(Instance.opened_at, Instance.id) < before)
+    query = query.order_by(Instance.opened_at.desc(), Instance.id.desc()).limit(limit)
+    return list((await session.scalars(query)).all())
+
+
+async def list_stages(session: AsyncSession, instance_ids: Iterable[str]) -> dict[str, list[Stage]]:
+    """The stages of each of the instances, in no order."""
+    stages: dict[str, list[Stage]] = {instance_id: [] for instance_id in instance_ids}
+    for stage in await session.scalars(select(Stage).where(Stage.instance_id.in_(stages))):
+        stages[stage.instance_id].append(stage)
+    return stages
+
+
+async def list_transitions(session: AsyncSession, instance_id: str) -> list[TransitionRow]:
+    query = select(TransitionRow).where(TransitionRow.instance_id == instance_id).order_by(TransitionRow.id)
+    return list((await session.scalars(query)).all())
+
+
+async def terminate_instances(session: AsyncSession, workflow_id: str, now: datetime) -> list[str]:
+    """Ends every open instance of a workflow that is being deleted; returns their ids."""
+    ended = await session.scalars(
+        update(Instance)
+        .where(Instance.workflow_id == workflow_id, Instance.status.not_in([status.value for status in FINISHED]))
+        .values(status=InstanceStatus.TERMINATED.value, completed_at=now, closes_at=now)
+        .returning(Instance.id)
+    )
+    return list(ended.all())
+
+
+async def forget_if_never_begun(session: AsyncSession, instance_id: str) -> None:
+    """Deletes an instance whose opening ping was taken back, unless others have joined it."""
+    joined = select(Ping.id).where(
+        Ping.instance_id == instance_id, Ping.outcome.in_((Outcome.ACCEPTED, Outcome.PENDING))
+    )
+    await session.execute(delete(Instance).where(Instance.id == instance_id, Instance.version == 0, ~joined.exists()))

@@ -1,0 +1,55 @@
+"""Pings that Temporal has not been told of yet.
+
+A row is also the token for a verdict: whoever deletes it decides. The workflow deletes it when it records a
+verdict, the gateway when it withdraws the ping because no verdict came in time; one of the two gets it.
+"""
+
+from collections.abc import Collection
+
+from sqlalchemy import BigInteger, Index, delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from storage.base import Base
+
+
+class OutboxRow(Base):
+    """One undelivered ping. `gateway_id` is the gateway whose order it is delivered in."""
+
+    __tablename__ = "outbox"
+
+    ping_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    gateway_id: Mapped[int] = mapped_column(BigInteger)
+    subject: Mapped[str]
+    wants_verdict: Mapped[bool]
+
+    __table_args__ = (
+        Index("ix_outbox_gateway_id_ping_id", "gateway_id", "ping_id"),
+        Index("ix_outbox_subject", "subject"),
+        # Rows live for a second: vacuum by count, not by share of the table.
+        {"postgresql_with": {"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 10000}},
+    )
+
+
+async def delete_delivered(session: AsyncSession, ping_ids: Collection[int]) -> set[int]:
+    """Forgets rows and returns those that were still there."""
+    deleted = await session.scalars(
+        delete(OutboxRow).where(OutboxRow.ping_id.in_(ping_ids)).returning(OutboxRow.ping_id)
+    )
+    return set(deleted.all())
+
+
+async def has_undelivered(session: AsyncSession, subject: str) -> bool:
+    query = select(OutboxRow.ping_id).where(OutboxRow.subject == subject).limit(1)
+    return await session.scalar(query) is not None
+
+
+async def lowest_undelivered(session: AsyncSession, subject: str) -> dict[int, int]:
+    """By gateway, the first ping of the subject that is still to be delivered."""
+    query = (
+        select(OutboxRow.gateway_id, func.min(OutboxRow.ping_id))
+        .where(OutboxRow.subject == subject)
+        .group_by(OutboxRow.gateway_id)
+    )
+    rows = await session.execute(query)
+    return {row[0]: row[1] for row in rows}

@@ -1,0 +1,98 @@
+"""Users and their passwords."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import cache, partial
+from typing import Final, TypeVar
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerificationError
+from sqlalchemy import CheckConstraint, ForeignKey, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import Text
+
+from domain.accounts import Role, check_new_password, normal_email
+from domain.errors import EmailTaken
+from domain.ids import random_id
+from storage.base import Base
+
+T = TypeVar("T")
+
+_hasher: Final = PasswordHasher()
+
+# One hash takes 64 MiB and tens of milliseconds of CPU: two at a time, so that a flood of logins queues up
+# here instead of taking the machine.
+_threads: Final = ThreadPoolExecutor(2, thread_name_prefix="argon2")
+
+
+class User(Base):
+    """`email` is unique over all accounts and kept in lower case; `password_hash` is argon2id in PHC format."""
+
+    __tablename__ = "users"
+    __table_args__ = (CheckConstraint("role IN ('owner', 'member', 'viewer')", name="role"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    email: Mapped[str] = mapped_column(unique=True)
+    password_hash: Mapped[str]
+    role: Mapped[Role] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+async def create_user(
+    session: AsyncSession, account_id: str, email: str, password: str, now: datetime, *, role: Role = "member"
+) -> User:
+    """Raises InvalidRequest for an e-mail or password that will not do, EmailTaken for one in use."""
+    email = normal_email(email)
+    check_new_password(password)
+    values = {
+        "id": random_id("usr_", 12),
+        "account_id": account_id,
+        "email": email,
+        "password_hash": await _in_thread(partial(_hasher.hash, password.encode("utf-8", "surrogatepass"))),
+        "role": role,
+        "created_at": now,
+    }
+    statement = insert(User).values(values).on_conflict_do_nothing(index_elements=[User.email]).returning(User)
+    user = await session.scalar(statement)
+    if user is None:
+        raise EmailTaken("This e-mail address is taken.")
+    return user
+
+
+async def find_user(session: AsyncSession, user_id: str) -> User | None:
+    return await session.get(User, user_id)
+
+
+async def find_user_by_email(session: AsyncSession, email: str) -> User | None:
+    """`email` as `domain.accounts.normal_email` returns it."""
+    return await session.scalar(select(User).where(User.email == email))
+
+
+async def password_fits(user: User | None, password: str) -> bool:
+    """Whether this is the user's password, found out in a thread.
+
+    Without a user the answer is no, after the same work: its timing does not tell which addresses are known.
+    """
+    return await _in_thread(partial(_fits, user.password_hash if user else None, password))
+
+
+def _fits(password_hash: str | None, password: str) -> bool:
+    nobodys = _nobodys_hash()
+    try:
+        _hasher.verify(password_hash or nobodys, password.encode("utf-8", "surrogatepass"))
+    except VerificationError:
+        return False
+    return password_hash is not None
+
+
+@cache
+def _nobodys_hash() -> str:
+    return _hasher.hash("no user has this password hash")
+
+
+async def _in_thread(function: partial[T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_threads, function)

@@ -1,0 +1,21 @@
+"""How workflows call activities, in one place."""
+
+from datetime import timedelta
+from typing import Final, TypedDict
+
+from temporalio.common import RetryPolicy
+
+
+class LocalActivityOptions(TypedDict):
+    start_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+READ_MODEL: Final[LocalActivityOptions] = {
+    # Postgres may be gone for long: a workflow waits for it rather than fail. Local activities, because one
+    # per signal as regular activities would triple the load of a hot instance on Temporal.
+    "start_to_close_timeout": timedelta(seconds=10),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(milliseconds=100), backoff_coefficient=2, maximum_interval=timedelta(seconds=15)
+    ),
+}

@@ -1,0 +1,1 @@
+"""Runs the Temporal workflows and their activities."""
