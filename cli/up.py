@@ -14,6 +14,7 @@ from functools import partial
 
 from pydantic import SecretStr
 from rich.console import Console
+from temporalio.service import RPCError
 
 from cli.data_dir import DataDir, Runtime
 from cli.environment import child_environment, require_secret_key
@@ -125,7 +126,10 @@ class Stack:
         environment = child_environment(self._settings)
 
         async def worker_polls(_pid: int) -> bool:
-            return await pollers_since(self._temporal, self._settings.temporal_task_queue, since) > 0
+            try:
+                return await pollers_since(self._temporal, self._settings.temporal_task_queue, since) > 0
+            except RPCError:
+                return False
 
         worker = Service(
             name="worker",
@@ -232,7 +236,9 @@ async def run_stack(settings: Settings) -> None:
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop_or_hurry)
+        # nohup has SIGHUP ignored, and means it.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, stop_or_hurry)
     stopping = asyncio.create_task(stop.wait())
     starting = asyncio.create_task(stack.start())
     try:
@@ -244,11 +250,13 @@ async def run_stack(settings: Settings) -> None:
         stopping.cancel()
         starting.cancel()
         await asyncio.gather(starting, stopping, return_exceptions=True)
-        if stop.is_set():
-            with progress.status("Stopping …"):
-                await stack.stop()
-        else:
-            await stack.stop()
+        status = progress.status("Stopping …")
+        # The terminal may be what went away; that must not keep anything running.
+        with suppress(OSError):
+            status.start()
+        await stack.stop()
+        with suppress(OSError):
+            status.stop()
 
 
 def _print_welcome(started: Started, output: Console) -> None:

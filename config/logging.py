@@ -29,7 +29,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
 _SECRET_FIELDS = frozenset({"key", "api_key", "x_api_key", "password", "secret", "token", "authorization", "cookie"})
 
 # Chatty at info, and what they say there is either ours to say or on the metrics page.
-_QUIET = ("httpx", "httpcore", "sqlalchemy.engine", "alembic.runtime.migration", "asyncio")
+_QUIET = ("httpx", "httpcore", "sqlalchemy.engine", "alembic", "asyncio")
 
 
 def redact(text: str) -> str:

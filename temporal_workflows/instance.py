@@ -93,7 +93,11 @@ class InstanceWorkflow:
 
     @workflow.query(description="The instance as it is shown; null until it is loaded.")
     def tree(self) -> InstanceView | None:
-        return self._view
+        """Counts what has arrived but is not recorded yet, so that callers read their own writes."""
+        if self._run is None:
+            return None
+        told, _, _ = self._unseen(self._inbox)
+        return evaluate(merge(self._run.state, told)) if told else self._shown()
 
     @workflow.query(description="What its pings add up to, and up to which ping of each gateway.")
     def state(self) -> InstanceSnapshot | None:
@@ -137,13 +141,11 @@ class InstanceWorkflow:
     async def _take_in(self) -> None:
         """Takes the whole inbox in. Deliveries leave it only when all is recorded, because updates wait for that."""
         deliveries = list(self._inbox)
-        wanted = {ping_id for delivery in deliveries for ping_id in delivery.wants_verdicts}
-        unseen = self._drop_seen([ping for delivery in deliveries for ping in delivery.pings])
-        told = merge(self._loaded().state, [ping for ping in unseen if ping.id not in wanted])
-        asked = [ping for ping in unseen if ping.id in wanted]
+        told, asked, delivered = self._unseen(deliveries)
+        state = merge(self._loaded().state, told)
         while True:
-            verdicts, state = _judge_all(told, asked)
-            withdrawn = await self._record(state, tuple(verdicts))
+            verdicts, judged = _judge_all(state, asked)
+            withdrawn = await self._record(judged, delivered, tuple(verdicts))
             if not withdrawn:
                 break
             # The verdicts on the pings behind a withdrawn one may have relied on it.
@@ -151,16 +153,20 @@ class InstanceWorkflow:
         self._verdicts.update({verdict.ping_id: verdict for verdict in verdicts})
         del self._inbox[: len(deliveries)]
 
-    def _drop_seen(self, pings: list[PingFact]) -> list[PingFact]:
-        """A gateway delivers a subject's pings in order, so one number a gateway tells what was seen."""
+    def _unseen(self, deliveries: list[Delivery]) -> tuple[list[PingFact], list[PingFact], dict[int, int]]:
+        """The pings not taken in before: those to take as they are, those to judge, and what is delivered then.
+
+        A gateway delivers a subject's pings in order, so one number a gateway tells what was seen.
+        """
         delivered = dict(self._loaded().delivered)
-        unseen = []
-        for ping in pings:
-            if ping.id > delivered.get(ping.gateway, 0):
-                delivered[ping.gateway] = ping.id
-                unseen.append(ping)
-        self._run = replace(self._loaded(), delivered=delivered)
-        return unseen
+        told: list[PingFact] = []
+        asked: list[PingFact] = []
+        for delivery in deliveries:
+            for ping in delivery.pings:
+                if ping.id > delivered.get(ping.gateway, 0):
+                    delivered[ping.gateway] = ping.id
+                    (asked if ping.id in delivery.wants_verdicts else told).append(ping)
+        return told, asked, delivered
 
     async def _confirm_silence(self) -> bool:
         """Whether the deadline holds. It does not while pings are on their way; an outage of ours moves it."""
@@ -175,10 +181,12 @@ class InstanceWorkflow:
             return False
         terminated_at = run.state.terminated_at or silence.terminated_at
         state = replace(run.state, outages=silence.outages, terminated_at=terminated_at)
-        await self._record(confirm(state, now - SETTLE))
+        await self._record(confirm(state, now - SETTLE), run.delivered)
         return True
 
-    async def _record(self, state: InstanceState, verdicts: tuple[Verdict, ...] = ()) -> list[int]:
+    async def _record(
+        self, state: InstanceState, delivered: dict[int, int], verdicts: tuple[Verdict, ...] = ()
+    ) -> list[int]:
         """Makes `state` ours once Postgres knows what is different by it; else returns the withdrawn pings."""
         before, after = self._view, evaluate(state)
         change = change_between(self._start.instance_id, self._loaded().version + 1, before, after)
@@ -189,7 +197,7 @@ class InstanceWorkflow:
             if withdrawn:
                 return withdrawn
         run = self._loaded()
-        self._run = replace(run, state=state, version=change.version if change else run.version)
+        self._run = InstanceSnapshot(state, delivered, change.version if change else run.version)
         self._view = after
         if before is None or before.status != after.status:
             workflow.upsert_search_attributes([STATUS.value_set(after.status)])

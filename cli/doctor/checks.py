@@ -15,7 +15,7 @@ from cli.identities import database_session
 from cli.probes import check_database, pollers_since, temporal_client
 from config.settings import Settings
 from config.temporal import missing_search_attributes, temporal_address
-from storage.migrate import current_and_head
+from storage.migrate import current_revision, head_revision
 from storage.outbox import OutboxRow
 
 _OLDEST_PYTHON = (3, 11)
@@ -61,7 +61,7 @@ async def postgres(settings: Settings) -> Finding:
 
 @check("Migrations")
 async def migrations(settings: Settings) -> Finding:
-    current, head = await asyncio.to_thread(current_and_head, database_url(settings))
+    current, head = await asyncio.to_thread(current_revision, database_url(settings)), head_revision()
     if current != head:
         raise Problem(
             f"the database is at {current or 'nothing'}, this version wants {head}", "run `pingpulse migrate`"

@@ -9,6 +9,7 @@ import structlog
 
 from cli.errors import CommandError
 from cli.supervisor.child import Child, Service, describe_exit
+from cli.supervisor.output import Terminal
 
 logger = structlog.stdlib.get_logger("pingpulse.supervisor")
 
@@ -74,7 +75,9 @@ class Supervisor:
             ) from None
         if child.exit_code is not None:
             code = await child.wait()
-            last = next((line for line in reversed(child.tail) if line.strip()), "")
+            # What the terminal shows anyway is not repeated.
+            shown = isinstance(service.output, Terminal)
+            last = "" if shown else next((line for line in reversed(child.tail) if line.strip()), "")
             detail = f" ({last.strip()})" if last else ""
             raise CommandError(f"{service.name} {describe_exit(code)} while starting{detail}; {service.log_hint}.")
         self._keepers[service.name] = asyncio.create_task(self._keep(child), name=f"keeper of {service.name}")

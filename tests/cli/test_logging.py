@@ -43,7 +43,7 @@ def test_redact(text: str, redacted: str) -> None:
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_no_line_tells_a_key(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(Settings(log_format=log_format))  # type: ignore[arg-type]
+    configure_logging(Settings(log_format=log_format))
     ours, theirs = structlog.stdlib.get_logger(f"ours.{log_format}"), logging.getLogger("theirs")
     ours.info("pinged", key="abc123secret", nested={"url": f"/shk/x?key={KEY}"}, text=KEY)
     theirs.warning("GET %s", f"/dhk/x?key={KEY}")

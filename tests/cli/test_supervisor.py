@@ -199,7 +199,8 @@ async def test_a_first_start_that_takes_too_long_says_so(tmp_path: Path) -> None
 
 
 async def test_a_program_that_is_not_there_says_so(tmp_path: Path) -> None:
-    missing = Service(name="child", argv=[str(tmp_path / "none")], ready=answer(False))
+    output = LogFile(tmp_path / "log")
+    missing = Service(name="child", argv=[str(tmp_path / "none")], ready=answer(False), output=output)
     async with supervisor() as supervised:
         with pytest.raises(CommandError, match=r"child .*while starting \(.*No such file"):
             await supervised.start(missing)

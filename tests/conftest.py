@@ -1,0 +1,87 @@
+"""Real servers for all tests: Postgres and Temporal once a run, a database and a stack where a test asks for them."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+import pytest
+from temporalio.client import Client
+
+from api.app import create_app
+from cli.postgres import EmbeddedPostgres
+from cli.supervisor.supervisor import Supervisor
+from storage.base import Sessions, create_engine, create_sessions
+from storage.migrate import upgrade
+from tests.support.serving import serve
+from tests.support.stack import Stack, make_account, make_settings, make_worker, temporal_server
+
+StartGateway = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+async def postgres() -> AsyncIterator[EmbeddedPostgres]:
+    """A server whose database `pingpulse` is migrated and empty: the template of all others."""
+    with TemporaryDirectory(prefix="pingpulse-tests-") as directory:
+        server = EmbeddedPostgres(Path(directory, "postgres"), Path(directory, "postgres.log"))
+        supervisor = Supervisor()
+        try:
+            await server.initialise()
+            await supervisor.start(server.service())
+            await server.create_database()
+            upgrade(server.url)
+            yield server
+        finally:
+            await supervisor.stop()
+            server.clean_up()
+
+
+async def copy_database(postgres: EmbeddedPostgres, name: str) -> str:
+    """The URL of a new migrated database."""
+    async with await psycopg.AsyncConnection.connect(
+        postgres.url.replace("/pingpulse?", "/postgres?"), autocommit=True
+    ) as connection:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE pingpulse")
+    return postgres.url.replace("/pingpulse?", f"/{name}?")
+
+
+@pytest.fixture(scope="session")
+async def database_url(postgres: EmbeddedPostgres) -> str:
+    """The database that tests share; each makes an account of its own in it."""
+    return await copy_database(postgres, "shared")
+
+
+@pytest.fixture(scope="session")
+async def sessions(database_url: str) -> AsyncIterator[Sessions]:
+    engine = create_engine(database_url, application_name="tests")
+    yield create_sessions(engine)
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+async def temporal() -> AsyncIterator[Client]:
+    """A dev server: real updates, continue-as-new and search attributes."""
+    async with temporal_server() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+async def stack(database_url: str, sessions: Sessions, temporal: Client) -> AsyncIterator[Stack]:
+    """Gateway, worker, Postgres and Temporal, running throughout the session."""
+    settings = make_settings(database_url, temporal)
+    account_id, key = await make_account(sessions)
+    async with make_worker(temporal, sessions):
+        with serve(create_app(settings)) as url:
+            yield Stack(url, key, account_id, sessions, temporal, settings)
+
+
+@pytest.fixture
+def start_gateway(stack: Stack) -> Iterator[StartGateway]:
+    """Starts further gateways on the same servers, with settings of their own; gives their URLs."""
+    with ExitStack() as running:
+
+        def start(**changes: object) -> str:
+            return running.enter_context(serve(create_app(stack.settings.model_copy(update=changes))))
+
+        yield start
