@@ -19,7 +19,10 @@ from config.clock import utc_now
 from domain.pings import PingFact
 from domain.strict import Verdict
 
-MAX_PINGS_A_SIGNAL: Final = 500
+MAX_PINGS_A_SIGNAL: Final = 4_000
+MAX_SIGNAL_BYTES: Final = 1_000_000
+"""Temporal takes 2 MiB; what is estimated here is less than exact."""
+BYTES_A_PING: Final = 180
 FIRST_RETRY_SECONDS: Final = 0.1
 LAST_RETRY_SECONDS: Final = 5.0
 
@@ -186,7 +189,7 @@ class Courier:
         """Delivers one batch, again and again until Temporal has it: skipping it would break the lane's order."""
         retry_after = FIRST_RETRY_SECONDS
         while lane.waiting:
-            batch = list(islice(lane.waiting, MAX_PINGS_A_SIGNAL))
+            batch = _next_batch(lane.waiting)
             asked = [ping.id for ping in batch if ping.id in lane.wants_verdict]
             try:
                 await self._tell(lane, batch, asked)
@@ -224,3 +227,15 @@ class Courier:
         self._delivered([ping.id for ping in batch if ping.id not in asked])
         lane.progress.set()
         self._progress.set()
+
+
+def _next_batch(waiting: Iterable[PingFact]) -> list[PingFact]:
+    """As many of the first pings as one signal may carry, at least one."""
+    batch: list[PingFact] = []
+    size = 0
+    for ping in islice(waiting, MAX_PINGS_A_SIGNAL):
+        size += BYTES_A_PING + 2 * sum(len(text) for text in (ping.path, ping.agent, ping.name, ping.error) if text)
+        if batch and size > MAX_SIGNAL_BYTES:
+            break
+        batch.append(ping)
+    return batch

@@ -8,7 +8,6 @@ from typing import Final
 
 import structlog
 from sqlalchemy import exc, text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from api import metrics
 from domain.errors import Unavailable
@@ -120,27 +119,22 @@ class Journal:
             try:
                 async with self._sessions() as session:
                     results = await append(session, self._gateway_id, pings, self._clock())
-                    transaction_id = await self._transaction_id(session)
                     try:
                         await session.commit()
                     except exc.DBAPIError:
-                        if not await self._was_committed(transaction_id):
+                        if not await self._was_committed(results):
                             raise
                     return results
             except KeyInUseElsewhere:
                 continue
         raise Unavailable("The Idempotency-Key is in use by a request on its way.", retry_after=RETRY_SECONDS)
 
-    @staticmethod
-    async def _transaction_id(session: AsyncSession) -> str | None:
-        value: str | None = await session.scalar(text("SELECT pg_current_xact_id_if_assigned()::text"))
-        return value
-
-    async def _was_committed(self, transaction_id: str | None) -> bool:
+    async def _was_committed(self, results: list[Appended]) -> bool:
         """What became of a commit whose answer got lost: a ping must not be refused and applied all the same.
 
         Waits for Postgres as long as it takes; the callers wait with it.
         """
+        transaction_id = next((result.transaction_id for result in results if isinstance(result, Journaled)), None)
         if transaction_id is None:
             return False
         while True:

@@ -1,0 +1,1 @@
+"""How fast it is, measured: `python -m benchmarks`. Where the time goes: `python -m benchmarks.profile`."""

@@ -28,9 +28,13 @@ IDEMPOTENCY_HOURS: Final = 24
 
 @dataclass(frozen=True)
 class Journaled:
-    """What became of it. `facts` are what the courier has to deliver: this ping, after the early ones it adopted."""
+    """What became of it. `facts` are what the courier has to deliver: this ping, after the early ones it adopted.
+
+    `transaction_id` is Postgres' own, by which the fate of a commit can be asked when its answer got lost.
+    """
 
     ping_id: int
+    transaction_id: str
     workflow_id: str
     outcome: Outcome
     status: InstanceStatus
@@ -81,10 +85,14 @@ async def append(session: AsyncSession, gateway_id: int, pings: Sequence[NewPing
             kept.append((index, row))
 
     await _open_instances(session, gateway_id, batch, [row for _, row in kept], now)
-    ping_ids = await _insert(session, gateway_id, [row for _, row in kept])
-    for (index, row), ping_id in zip(kept, ping_ids, strict=True):
-        results[index] = _journaled(row, gateway_id, ping_id)
-    await _remember_keys(session, [(row.ping, ping_id) for (_, row), ping_id in zip(kept, ping_ids, strict=True)], now)
+    inserted = await _insert(session, gateway_id, [row for _, row in kept])
+    keyed: list[tuple[NewPing, int]] = []
+    for (index, row), (ping_id, transaction_id) in zip(kept, inserted, strict=True):
+        results[index] = _journaled(row, gateway_id, ping_id, transaction_id)
+        if row.ping.idempotency_key:
+            keyed.append((row.ping, ping_id))
+    if keyed:
+        await _remember_keys(session, keyed, now)
     return [result for result in results if result is not None]
 
 
@@ -195,17 +203,17 @@ WITH journaled AS (
     INSERT INTO outbox (ping_id, gateway_id, subject, wants_verdict)
     SELECT id, gateway_id, subject, outcome = 'pending' FROM journaled WHERE outcome IN ('accepted', 'pending')
 )
-SELECT id FROM journaled ORDER BY id
+SELECT id, pg_current_xact_id()::text FROM journaled ORDER BY id
 """)
 
 
-async def _insert(session: AsyncSession, gateway_id: int, rows: Sequence[Row]) -> list[int]:
-    """One statement for the whole batch; ids grow in the order of `rows`."""
+async def _insert(session: AsyncSession, gateway_id: int, rows: Sequence[Row]) -> list[tuple[int, str]]:
+    """One statement for the whole batch. Ids, which grow in the order of `rows`, and the transaction's id."""
     if not rows:
         return []
     documents = orjson.dumps([_document(position, row) for position, row in enumerate(rows)]).decode()
     inserted = await session.execute(_INSERT, {"gateway_id": gateway_id, "rows": documents})
-    return list(inserted.scalars())
+    return [(row[0], row[1]) for row in inserted]
 
 
 def _document(position: int, row: Row) -> dict[str, Any]:
@@ -244,19 +252,18 @@ def _document(position: int, row: Row) -> dict[str, Any]:
     }
 
 
-def _journaled(row: Row, gateway_id: int, ping_id: int) -> Journaled:
+def _journaled(row: Row, gateway_id: int, ping_id: int, transaction_id: str) -> Journaled:
     fact = replace(row.ping.request.fact, id=ping_id, gateway=gateway_id)
     workflow_id = row.ping.request.workflow_id
     if row.instance_id is None:
-        return Journaled(ping_id, workflow_id, row.outcome, row.status, rejection=row.rejection)
+        return Journaled(ping_id, transaction_id, workflow_id, row.outcome, row.status, rejection=row.rejection)
     subject = instance_subject(workflow_id, row.instance_id)
-    return Journaled(ping_id, workflow_id, row.outcome, row.status, row.instance_id, subject, (*row.adopted, fact))
+    return Journaled(
+        ping_id, transaction_id, workflow_id, row.outcome, row.status, row.instance_id, subject, (*row.adopted, fact)
+    )
 
 
-async def _remember_keys(session: AsyncSession, pings: Sequence[tuple[NewPing, int]], now: datetime) -> None:
-    keyed = [(ping, ping_id) for ping, ping_id in pings if ping.idempotency_key]
-    if not keyed:
-        return
+async def _remember_keys(session: AsyncSession, keyed: Sequence[tuple[NewPing, int]], now: datetime) -> None:
     statement = insert(IdempotencyKey).values(
         [
             {

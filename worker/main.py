@@ -14,8 +14,6 @@ from config.temporal import connect
 from storage.base import create_engine, create_sessions
 from temporal_workflows.registry import WORKFLOWS
 
-GRACEFUL_STOP = timedelta(seconds=5)
-
 log = structlog.get_logger(__name__)
 
 # Our own modules hold no state, and importing them anew for each of thousands of workflows costs 20 ms each.
@@ -44,7 +42,7 @@ async def run(settings: Settings) -> None:
         workflows=WORKFLOWS,
         activities=[instances.load_instance, instances.record, instances.confirm_silence],
         workflow_runner=sandbox(),
-        graceful_shutdown_timeout=GRACEFUL_STOP,
+        graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_seconds),
     )
     try:
         async with worker:

@@ -1,4 +1,8 @@
-"""docker-compose.yml and the Dockerfile, as far as they can be checked without a container engine."""
+"""docker-compose.yml and the Dockerfile, as far as they can be checked without a container engine.
+
+`compose-spec.json` is schema/compose-spec.json of github.com/compose-spec/compose-spec, unchanged; its licence
+(Apache 2.0) is beside it.
+"""
 
 import json
 import re

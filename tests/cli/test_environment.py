@@ -12,13 +12,6 @@ from cli.errors import CommandError
 from config.settings import Settings
 
 
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("PINGPULSE_")]:
-        monkeypatch.delenv(name)
-
-
 def test_flags_come_before_variables_and_variables_before_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
