@@ -28,8 +28,10 @@ from domain.subjects import instance_subject
 from storage import gateways, instances, outbox
 from storage.base import Sessions, transaction
 from storage.batch import NewPing
-from storage.journal import Journaled, Repeated
+from storage.joining import JoiningConnection
+from storage.journal import Repeated
 from storage.pings import Ping, get_ping, verdict_of, withdraw
+from storage.rows import Journaled
 
 DRAIN_SECONDS: Final = 3.0
 RETRY_SECONDS: Final = 2
@@ -72,7 +74,9 @@ class Gateway:
             self.id = await gateways.register_gateway(
                 session, host=socket.gethostname(), process_id=os.getpid(), now=utc_now()
             )
-        self.journal = Journal(self._sessions, self.id, self._kept, utc_now)
+        assert self._settings.database_url is not None
+        self._joining = JoiningConnection(self._settings.database_url.get_secret_value(), self.id)
+        self.journal = Journal(self._sessions, self.id, self._joining, self._kept, utc_now)
         self._housekeeping = Housekeeping(self._sessions, self.courier, self.id)
         self._tasks = [
             asyncio.create_task(self.journal.run(), name="journal"),
@@ -87,6 +91,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
+            await self._joining.close()
             await self._delete_delivered()
             async with transaction(self._sessions) as session:
                 await gateways.retire_gateway(session, self.id, utc_now())

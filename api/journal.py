@@ -6,19 +6,24 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+import psycopg
 import structlog
 from sqlalchemy import exc, text
 
 from api import metrics
 from domain.errors import Unavailable
+from domain.pings import Outcome
 from storage.base import Sessions
 from storage.batch import NewPing
-from storage.journal import Appended, Journaled, KeyInUseElsewhere, append
+from storage.joining import Joined, JoiningConnection, as_row
+from storage.journal import Appended, KeyInUseElsewhere, append
+from storage.rows import Journaled
 
 MAX_BATCH: Final = 256
 MAX_WAITING: Final = 5_000
 RETRY_SECONDS: Final = 2
 KEY_CONFLICT_RETRIES: Final = 20
+MAX_JOINED: Final = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -35,10 +40,13 @@ class Journal:
         self,
         sessions: Sessions,
         gateway_id: int,
+        joining: JoiningConnection,
         kept: Callable[[Journaled, NewPing], None],
         clock: Callable[[], datetime],
     ) -> None:
         self._sessions = sessions
+        self._joining = joining
+        self._joined: dict[str, Joined] = {}
         self._gateway_id = gateway_id
         self._kept = kept
         self._clock = clock
@@ -88,13 +96,13 @@ class Journal:
     async def _flush(self, batch: list[Waiting]) -> None:
         try:
             results = await self._keep([ping for ping, _ in batch])
-        except exc.DBAPIError as error:
-            if len(batch) > 1 and not error.connection_invalidated:
+        except (exc.DBAPIError, psycopg.Error) as error:
+            if len(batch) > 1 and not isinstance(error.__cause__ or error, psycopg.OperationalError):
                 # One ping that Postgres does not take must not cost the others their place.
                 for item in batch:
                     await self._flush([item])
                 return
-            log.error("pings could not be journaled", pings=len(batch), error=str(error.orig))
+            log.error("pings could not be journaled", pings=len(batch), error=type(error.__cause__ or error).__name__)
             self._fail(batch, Unavailable("The ping could not be kept; send it again.", retry_after=RETRY_SECONDS))
             return
         except Exception as error:
@@ -115,6 +123,27 @@ class Journal:
                 future.set_exception(error)
 
     async def _keep(self, pings: list[NewPing]) -> list[Appended]:
+        rows = [as_row(ping, self._joined.get(ping.request.workflow_id)) for ping in pings]
+        if None not in rows:
+            kept = await self._joining.keep([row for row in rows if row is not None])
+            if kept is not None:
+                return list(kept)
+        results = await self._append(pings)
+        for ping, result in zip(pings, results, strict=True):
+            if isinstance(result, Journaled):
+                self._joining.note(result.ping_id)
+                self._learn(ping, result)
+        return results
+
+    def _learn(self, ping: NewPing, result: Journaled) -> None:
+        """Remembers the instance that a workflow's pings go to; the short way makes sure that it still is."""
+        if result.outcome is not Outcome.ACCEPTED or result.instance_id is None or ping.request.instance_id is not None:
+            return
+        if len(self._joined) >= MAX_JOINED:
+            self._joined.clear()
+        self._joined[result.workflow_id] = Joined(ping.account_id, ping.request.kind, result.instance_id)
+
+    async def _append(self, pings: list[NewPing]) -> list[Appended]:
         for _ in range(KEY_CONFLICT_RETRIES):
             try:
                 async with self._sessions() as session:

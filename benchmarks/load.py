@@ -12,21 +12,23 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from time import perf_counter
+from typing import cast
 
 import uvloop
 
 
 @dataclass(frozen=True)
 class Load:
-    """`paths` are asked for in turn; `rate` is how many requests a second all connections send, None for all they can.
+    """`paths` are asked for in turn, for `seconds`, or each just once if that is None.
 
-    What is answered in the first `warm_up_seconds` is not counted.
+    `rate` is how many requests a second all connections send, None for as many as they can. What is answered in
+    the first `warm_up_seconds` is not counted.
     """
 
     port: int
     paths: list[str]
     connections: int
-    seconds: float
+    seconds: float | None
     warm_up_seconds: float = 0.5
     rate: float | None = None
 
@@ -72,15 +74,16 @@ class Connection(asyncio.Protocol):
         self._is_over = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
 
     def send(self) -> None:
-        if self._is_over:
+        request = None if self._is_over else next(self._requests, None)
+        if request is None:
+            self._is_over = True
             self.transport.close()
             return
         self._sent_at = perf_counter()
-        self.transport.write(next(self._requests))
+        self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         # Status line and content length are all there is to know of an answer of ours.
@@ -103,7 +106,8 @@ class Connection(asyncio.Protocol):
             self.send()
 
     def end(self) -> None:
-        self._is_over = True
+        """What is still answered does not count."""
+        self._is_over, self.counts = True, False
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._is_over:
@@ -115,27 +119,30 @@ async def run(load: Load) -> Answers:
     loop = asyncio.get_running_loop()
     requests = [f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{load.port}\r\n\r\n".encode() for path in load.paths]
     interval = load.connections / load.rate if load.rate else 0.0
-    connections = []
-    for number in range(load.connections):
-        # Each begins at another place, so that they do not all ask for the same thing at a time.
-        begin = number * len(requests) // load.connections
-        mine = islice(cycle(requests), begin, None)
-        _, connection = await loop.create_connection(
-            lambda mine=mine: Connection(mine, interval), "127.0.0.1", load.port
-        )
-        connections.append(connection)
+    once = iter(requests)
+
+    def starting_at(place: int) -> Iterator[bytes]:
+        # Each connection begins at another place, so that they do not all ask for the same thing at a time.
+        return once if load.seconds is None else islice(cycle(requests), place * len(requests) // load.connections, None)
+
+    connections = [Connection(starting_at(number), interval) for number in range(load.connections)]
+    for number, connection in enumerate(connections):
+        await loop.create_connection(lambda connection=connection: connection, "127.0.0.1", load.port)
     for number, connection in enumerate(connections):
         loop.call_later(interval * number / load.connections, connection.send)
-    await asyncio.sleep(load.warm_up_seconds)
+    if load.seconds is not None:
+        await asyncio.sleep(load.warm_up_seconds)
+    begun = perf_counter()
     for connection in connections:
         connection.counts = True
-    begun = perf_counter()
-    await asyncio.sleep(load.seconds)
-    seconds = perf_counter() - begun
-    for connection in connections:
-        connection.counts = False
-        connection.end()
-    await asyncio.wait([connection.closed for connection in connections], timeout=30)
+    if load.seconds is not None:
+        await asyncio.sleep(load.seconds)
+        seconds = perf_counter() - begun
+        for connection in connections:
+            connection.end()
+    await asyncio.wait([connection.closed for connection in connections], timeout=60)
+    if load.seconds is None:
+        seconds = perf_counter() - begun
     latencies = sorted(latency for connection in connections for latency in connection.latencies)
     return Answers(latencies, sum(connection.failed for connection in connections), seconds)
 

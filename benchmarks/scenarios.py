@@ -9,7 +9,8 @@ async def open_instances(stack: Stack, name: str, count: int) -> list[str]:
     """Opens an instance of each of `count` dynamic workflows; returns the ids of the workflows."""
     workflows = [f"{name}_{number}" for number in range(count)]
     paths = [f"/dhk/{workflow}?stagePath=1&start=yes&key={{key}}" for workflow in workflows]
-    await stack.ask_once(paths)
+    answers = await stack.load(paths, connections=8, seconds=None)
+    assert len(answers.latencies) == count, f"{answers.failed} instances could not be opened"
     await stack.drained()
     return workflows
 

@@ -7,6 +7,8 @@ import argparse
 import asyncio
 import cProfile
 import math
+import signal
+import sys
 from pathlib import Path
 
 import uvicorn
@@ -86,6 +88,8 @@ def main() -> None:
     if profile is None:
         serve(settings)
         return
+    # uvicorn stops in good order and then sends itself the signal again, to die of it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     profiler = cProfile.Profile()
     try:
         profiler.runcall(serve, settings)

@@ -40,8 +40,10 @@ class Stack:
     key: str
     supervisor: Supervisor
 
-    async def load(self, paths: list[str], *, connections: int, seconds: float, rate: float | None = None) -> Answers:
-        """Puts load on the gateway from another process. `paths` with `{key}` in the place of the key."""
+    async def load(
+        self, paths: list[str], *, connections: int, seconds: float | None, rate: float | None = None
+    ) -> Answers:
+        """Asks the gateway for `paths` from another process, see Load; `{key}` in them stands for the key."""
         load = Load(self.port, [path.format(key=self.key) for path in paths], connections, seconds, rate=rate)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmarks.load", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE

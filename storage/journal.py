@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-import orjson
 from sqlalchemy import delete, func, literal, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,27 +20,10 @@ from storage.instances import Instance
 from storage.outbox import OutboxRow
 from storage.pings import IdempotencyKey, Ping, find_used_keys
 from storage.routing import load_routes
+from storage.rows import INCOMING, KEEP, Journaled, documents, journaled
 from storage.workflows import Workflow, columns_of, lock_workflows, slug_is_taken
 
 IDEMPOTENCY_HOURS: Final = 24
-
-
-@dataclass(frozen=True)
-class Journaled:
-    """What became of it. `facts` are what the courier has to deliver: this ping, after the early ones it adopted.
-
-    `transaction_id` is Postgres' own, by which the fate of a commit can be asked when its answer got lost.
-    """
-
-    ping_id: int
-    transaction_id: str
-    workflow_id: str
-    outcome: Outcome
-    status: InstanceStatus
-    instance_id: str | None = None
-    subject: str | None = None
-    facts: tuple[PingFact, ...] = ()
-    rejection: DomainError | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +70,7 @@ async def append(session: AsyncSession, gateway_id: int, pings: Sequence[NewPing
     inserted = await _insert(session, gateway_id, [row for _, row in kept])
     keyed: list[tuple[NewPing, int]] = []
     for (index, row), (ping_id, transaction_id) in zip(kept, inserted, strict=True):
-        results[index] = _journaled(row, gateway_id, ping_id, transaction_id)
+        results[index] = journaled(row, gateway_id, ping_id, transaction_id)
         if row.ping.idempotency_key:
             keyed.append((row.ping, ping_id))
     if keyed:
@@ -179,30 +161,9 @@ async def _adopt_early(session: AsyncSession, gateway_id: int, row: Row, now: da
     return facts
 
 
-_INSERT = text("""
-WITH journaled AS (
-    INSERT INTO pings (
-        gateway_id, account_id, workflow_id, instance_id, subject, path, name, agent, status, start, final, received_at,
-        error, duration_ms, handoff_reason, model_id, usage, input_tokens, output_tokens, cost_usd, tool_calls,
-        payload, text, size_bytes, outcome, reason_code, reason, expected_stage, answered_status
-    )
-    SELECT
-        :gateway_id, account_id, workflow_id, instance_id, subject, path, name, agent, status, start, final,
-        received_at, error, duration_ms, handoff_reason, model_id, usage, input_tokens, output_tokens, cost_usd,
-        tool_calls, payload, text, size_bytes, outcome, reason_code, reason, expected_stage, answered_status
-    FROM json_to_recordset(CAST(:rows AS json)) AS row (
-        position int, account_id text, workflow_id text, instance_id text, subject text, path text, name text,
-        agent text, status text, start bool, final bool, received_at timestamptz, error text, duration_ms bigint,
-        handoff_reason text, model_id text, usage json, input_tokens bigint, output_tokens bigint, cost_usd numeric,
-        tool_calls json, payload json, text text, size_bytes int, outcome text, reason_code text, reason text,
-        expected_stage text, answered_status text
-    )
-    ORDER BY position
-    RETURNING id, gateway_id, subject, outcome
-), told AS (
-    INSERT INTO outbox (ping_id, gateway_id, subject, wants_verdict)
-    SELECT id, gateway_id, subject, outcome = 'pending' FROM journaled WHERE outcome IN ('accepted', 'pending')
-)
+_INSERT = text(f"""
+WITH incoming AS (SELECT * FROM {INCOMING.format(rows=":rows")}),
+{KEEP.format(gateway_id=":gateway_id", source="incoming")}
 SELECT id, pg_current_xact_id()::text FROM journaled ORDER BY id
 """)
 
@@ -211,56 +172,8 @@ async def _insert(session: AsyncSession, gateway_id: int, rows: Sequence[Row]) -
     """One statement for the whole batch. Ids, which grow in the order of `rows`, and the transaction's id."""
     if not rows:
         return []
-    documents = orjson.dumps([_document(position, row) for position, row in enumerate(rows)]).decode()
-    inserted = await session.execute(_INSERT, {"gateway_id": gateway_id, "rows": documents})
+    inserted = await session.execute(_INSERT, {"gateway_id": gateway_id, "rows": documents(rows)})
     return [(row[0], row[1]) for row in inserted]
-
-
-def _document(position: int, row: Row) -> dict[str, Any]:
-    ping, request, report = row.ping, row.ping.request, row.ping.report
-    fact, rejection = request.fact, row.rejection
-    return {
-        "position": position,
-        "account_id": ping.account_id,
-        "workflow_id": request.workflow_id,
-        "instance_id": row.instance_id,
-        "subject": instance_subject(request.workflow_id, row.instance_id) if row.instance_id else None,
-        "path": fact.path,
-        "name": fact.name,
-        "agent": fact.agent,
-        "status": fact.status,
-        "start": request.start,
-        "final": fact.final,
-        "received_at": fact.at,
-        "error": fact.error,
-        "duration_ms": report.duration_ms,
-        "handoff_reason": report.handoff_reason,
-        "model_id": report.model_id,
-        "usage": report.usage,
-        "input_tokens": report.input_tokens,
-        "output_tokens": report.output_tokens,
-        "cost_usd": None if report.cost_usd is None else str(report.cost_usd),
-        "tool_calls": report.tool_calls,
-        "payload": None if ping.payload is None else orjson.Fragment(ping.payload),
-        "text": ping.text,
-        "size_bytes": ping.size_bytes,
-        "outcome": row.outcome,
-        "reason_code": rejection.code if rejection else None,
-        "reason": rejection.message if rejection else None,
-        "expected_stage": rejection.extra.get("expected_stage") if rejection else None,
-        "answered_status": row.status,
-    }
-
-
-def _journaled(row: Row, gateway_id: int, ping_id: int, transaction_id: str) -> Journaled:
-    fact = replace(row.ping.request.fact, id=ping_id, gateway=gateway_id)
-    workflow_id = row.ping.request.workflow_id
-    if row.instance_id is None:
-        return Journaled(ping_id, transaction_id, workflow_id, row.outcome, row.status, rejection=row.rejection)
-    subject = instance_subject(workflow_id, row.instance_id)
-    return Journaled(
-        ping_id, transaction_id, workflow_id, row.outcome, row.status, row.instance_id, subject, (*row.adopted, fact)
-    )
 
 
 async def _remember_keys(session: AsyncSession, keyed: Sequence[tuple[NewPing, int]], now: datetime) -> None:

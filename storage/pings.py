@@ -13,7 +13,7 @@ from domain.instances import InstanceStatus
 from domain.pings import Outcome, PingFact, PingStatus
 from domain.strict import Verdict
 from storage.base import Base
-from storage.outbox import OutboxRow, delete_delivered
+from storage.outbox import OutboxRow, delete_delivered, take_token
 
 
 class Ping(Base):
@@ -155,7 +155,7 @@ async def decide(session: AsyncSession, verdicts: Sequence[Verdict]) -> list[int
 
 async def withdraw(session: AsyncSession, ping_id: int) -> bool:
     """Takes back a ping that waits for its verdict; False if the verdict came first."""
-    if not await delete_delivered(session, [ping_id]):
+    if not await take_token(session, ping_id):
         return False
     await session.execute(update(Ping).where(Ping.id == ping_id).values(outcome=Outcome.WITHDRAWN))
     await session.execute(delete(IdempotencyKey).where(IdempotencyKey.ping_id == ping_id))

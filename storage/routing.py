@@ -1,17 +1,24 @@
 """What the routing rules need to know, read for a whole batch of pings at once."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.instances import InstanceStatus
+from domain.evaluation import evaluate
+from domain.instances import InstanceState, InstanceStatus, confirm, merge
+from domain.pings import PingFact, PingStatus
 from domain.routing import Candidate
 from domain.workflows import WorkflowDefinition
 from storage.workflows import definition_from
+
+MAX_COUNTED: Final = 200
+"""Pings of an instance that are read to tell its exact status; that of a busier one is only predicted."""
 
 _ROUTES = text("""
 SELECT w.id, w.account_id, w.kind, w.name, w.slug, w.validation_mode, w.stages, w.stage_timeout_seconds,
@@ -19,16 +26,19 @@ SELECT w.id, w.account_id, w.kind, w.name, w.slug, w.validation_mode, w.stages, 
        coalesce(o.id, g.id) AS newest_id, coalesce(o.status, g.status) AS newest_status,
        coalesce(o.closes_at, g.closes_at) AS newest_closes_at,
        coalesce(o.first_stage_seen, g.first_stage_seen) AS newest_first_stage_seen,
-       coalesce(o.is_strict, g.is_strict) AS newest_is_strict
+       coalesce(o.is_strict, g.is_strict) AS newest_is_strict,
+       coalesce(o.is_static, g.is_static) AS newest_is_static
 FROM workflows w
 LEFT JOIN LATERAL (
-    SELECT id, status, closes_at, first_stage_seen, definition ->> 'validation_mode' = 'strict' AS is_strict
+    SELECT id, status, closes_at, first_stage_seen, definition ->> 'validation_mode' = 'strict' AS is_strict,
+           definition ->> 'kind' = 'static' AS is_static
     FROM instances
     WHERE workflow_id = w.id AND closes_at IS NULL
     ORDER BY opened_at DESC, id DESC LIMIT 1
 ) o ON true
 LEFT JOIN LATERAL (
-    SELECT id, status, closes_at, first_stage_seen, definition ->> 'validation_mode' = 'strict' AS is_strict
+    SELECT id, status, closes_at, first_stage_seen, definition ->> 'validation_mode' = 'strict' AS is_strict,
+           definition ->> 'kind' = 'static' AS is_static
     FROM instances
     WHERE o.id IS NULL AND workflow_id = w.id AND closes_at >= :now
     ORDER BY opened_at DESC, id DESC LIMIT 1
@@ -37,8 +47,20 @@ WHERE w.id = ANY(:workflow_ids)
 """)
 
 _NAMED = text("""
-SELECT id, workflow_id, status, closes_at, first_stage_seen, definition ->> 'validation_mode' = 'strict' AS is_strict
+SELECT id, workflow_id, status, closes_at, first_stage_seen, definition ->> 'validation_mode' = 'strict' AS is_strict,
+       definition ->> 'kind' = 'static' AS is_static
 FROM instances WHERE id = ANY(:instance_ids)
+""")
+
+_FACTS = text("""
+SELECT i.id AS instance_id, i.definition, i.opened_at, p.*
+FROM instances i
+CROSS JOIN LATERAL (
+    SELECT id, gateway_id, path, status, received_at, final FROM pings
+    WHERE instance_id = i.id AND outcome = 'accepted' LIMIT :limit
+) p
+WHERE i.id = ANY(:instance_ids)
+ORDER BY i.id
 """)
 
 
@@ -59,8 +81,12 @@ class NamedInstance:
 
 @dataclass(frozen=True)
 class Routes:
+    """`states` is what the pings of some flexible instances add up to: of those whose next status one ping alone
+    does not tell. Not of a dynamic one that is running, which is the hot path."""
+
     workflows: dict[str, WorkflowRoute]
     named: Mapping[str, NamedInstance]
+    states: dict[str, InstanceState] = field(default_factory=dict)
 
 
 async def load_routes(
@@ -68,22 +94,49 @@ async def load_routes(
 ) -> Routes:
     """Reads them as they are now. A deleted workflow has no definition, but still belongs to its account."""
     rows = (await session.execute(_ROUTES, {"workflow_ids": list(workflow_ids), "now": now})).mappings()
-    workflows = {row["id"]: _workflow_route(dict(row)) for row in rows}
+    unclear: dict[str, InstanceStatus] = {}
+    workflows = {row["id"]: _workflow_route(dict(row), unclear) for row in rows}
     named: dict[str, NamedInstance] = {}
     if instance_ids:
         for row in (await session.execute(_NAMED, {"instance_ids": list(instance_ids)})).mappings():
-            named[row["id"]] = NamedInstance(row["workflow_id"], _candidate(dict(row)))
-    return Routes(workflows, named)
+            named[row["id"]] = NamedInstance(row["workflow_id"], _candidate(row, unclear))
+    return Routes(workflows, named, await _load_states(session, unclear, now) if unclear else {})
 
 
-def _workflow_route(row: dict[str, Any]) -> WorkflowRoute:
+async def _load_states(
+    session: AsyncSession, instances: Mapping[str, InstanceStatus], now: datetime
+) -> dict[str, InstanceState]:
+    rows = await session.execute(_FACTS, {"instance_ids": list(instances), "limit": MAX_COUNTED + 1})
+    states: dict[str, InstanceState] = {}
+    for instance_id, group in groupby(rows.mappings(), itemgetter("instance_id")):
+        pings = list(group)
+        if len(pings) > MAX_COUNTED:
+            continue
+        state = InstanceState(instance_id, definition_from(pings[0]["definition"]), pings[0]["opened_at"])
+        state = merge(state, map(_fact, pings))
+        # Deadlines are for the workflow to call. Where it has called one, the instance stays failed by it.
+        states[instance_id] = confirm(state, now) if instances[instance_id] is InstanceStatus.FAILED else state
+    return states
+
+
+def _fact(row: Mapping[str, Any]) -> PingFact:
+    """What of a ping decides a status."""
+    status = PingStatus(row["status"])
+    return PingFact(row["id"], row["gateway_id"], row["path"], status, row["received_at"], final=row["final"])
+
+
+def _workflow_route(row: dict[str, Any], unclear: dict[str, InstanceStatus]) -> WorkflowRoute:
     deleted_at = row.pop("deleted_at")
     newest = {name.removeprefix("newest_"): row.pop(name) for name in list(row) if name.startswith("newest_")}
     if deleted_at is not None:
         return WorkflowRoute(row["account_id"], None, None)
-    return WorkflowRoute(row["account_id"], definition_from(row), _candidate(newest) if newest["id"] else None)
+    return WorkflowRoute(row["account_id"], definition_from(row), _candidate(newest, unclear) if newest["id"] else None)
 
 
-def _candidate(row: Mapping[str, Any]) -> Candidate:
+def _candidate(row: Mapping[str, Any], unclear: dict[str, InstanceStatus]) -> Candidate:
+    """Notes in `unclear` an instance whose status depends on all of its pings."""
     status = InstanceStatus(row["status"])
+    is_moving = status in (InstanceStatus.RUNNING, InstanceStatus.FAILED, InstanceStatus.COMPLETED)
+    if is_moving and not row["is_strict"] and (row["is_static"] or status is InstanceStatus.FAILED):
+        unclear[row["id"]] = status
     return Candidate(row["id"], status, row["closes_at"], row["first_stage_seen"], row["is_strict"])

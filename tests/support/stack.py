@@ -15,6 +15,7 @@ from temporalio.worker import Worker
 from activities.instances import InstanceActivities
 from config.clock import utc_now
 from config.settings import Settings
+from config.temporal import DATA_CONVERTER
 from storage.accounts import create_account
 from storage.base import Sessions, transaction
 from storage.keys import create_key
@@ -53,6 +54,7 @@ async def temporal_server(*dynamic_config: str) -> AsyncIterator[Client]:
     environment = await WorkflowEnvironment.start_local(
         dev_server_existing_path=program("temporal"),
         dev_server_log_level="error",
+        data_converter=DATA_CONVERTER,
         search_attributes=SEARCH_ATTRIBUTES,
         dev_server_extra_args=[part for pair in dynamic_config for part in ("--dynamic-config-value", pair)],
     )
