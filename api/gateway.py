@@ -135,7 +135,7 @@ class Gateway:
             except RPCError as error:
                 log.info("a workflow was not told that it was ended", instance=instance_id, error=str(error))
 
-    def _kept(self, kept: Journaled, _: NewPing) -> None:
+    def _kept(self, kept: Journaled) -> None:
         """Called in the order of the journal, before anything else runs: lanes must get pings in that order."""
         if kept.subject is None:
             return

@@ -8,15 +8,15 @@ from typing import Final
 
 import psycopg
 import structlog
-from sqlalchemy import exc, text
+from sqlalchemy import exc
 
 from api import metrics
 from domain.errors import Unavailable
 from domain.pings import Outcome
 from storage.base import Sessions
-from storage.batch import NewPing
-from storage.joining import Joined, JoiningConnection, as_row
-from storage.journal import Appended, KeyInUseElsewhere, append
+from storage.batch import NewPing, Row
+from storage.joining import ConnectionLost, Joined, JoiningConnection, as_row, kept_as
+from storage.journal import Appended, KeyInUseElsewhere, append, find_kept, server_process
 from storage.rows import Journaled
 
 MAX_BATCH: Final = 256
@@ -24,6 +24,9 @@ MAX_WAITING: Final = 5_000
 RETRY_SECONDS: Final = 2
 KEY_CONFLICT_RETRIES: Final = 20
 MAX_JOINED: Final = 10_000
+SETTLE_RETRY_SECONDS: Final = 0.2
+
+_NOT_KEPT: Final = "The ping could not be kept; send it again."
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +44,7 @@ class Journal:
         sessions: Sessions,
         gateway_id: int,
         joining: JoiningConnection,
-        kept: Callable[[Journaled, NewPing], None],
+        kept: Callable[[Journaled], None],
         clock: Callable[[], datetime],
     ) -> None:
         self._sessions = sessions
@@ -52,11 +55,13 @@ class Journal:
         self._clock = clock
         self._waiting: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
+        self._last_id = 0
+        self._is_settling = False
 
     async def append(self, ping: NewPing) -> Appended:
         """Returns when the ping is committed, or was refused. Raises Unavailable if it could not be kept."""
-        if len(self._waiting) >= MAX_WAITING:
-            raise Unavailable("Too many pings are waiting to be journaled; try again.", retry_after=RETRY_SECONDS)
+        if self._is_settling or len(self._waiting) >= MAX_WAITING:
+            raise Unavailable(_NOT_KEPT, retry_after=RETRY_SECONDS)
         future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
         self._waiting.append((ping, future))
         self._arrived.set()
@@ -103,16 +108,19 @@ class Journal:
                     await self._flush([item])
                 return
             log.error("pings could not be journaled", pings=len(batch), error=type(error.__cause__ or error).__name__)
-            self._fail(batch, Unavailable("The ping could not be kept; send it again.", retry_after=RETRY_SECONDS))
+            self._fail(batch, Unavailable(_NOT_KEPT, retry_after=RETRY_SECONDS))
+            return
+        except Unavailable as error:
+            self._fail(batch, error)
             return
         except Exception as error:
             log.exception("pings could not be journaled", pings=len(batch))
             self._fail(batch, error)
             return
         metrics.BATCH_SIZE.observe(len(batch))
-        for (ping, future), result in zip(batch, results, strict=True):
+        for (_, future), result in zip(batch, results, strict=True):
             if isinstance(result, Journaled):
-                self._kept(result, ping)
+                self._kept(result)
             if not future.done():
                 future.set_result(result)
 
@@ -124,20 +132,30 @@ class Journal:
 
     async def _keep(self, pings: list[NewPing]) -> list[Appended]:
         rows = [as_row(ping, self._joined.get(ping.request.workflow_id)) for ping in pings]
-        if None not in rows:
-            kept = await self._joining.keep([row for row in rows if row is not None])
-            if kept is not None:
-                return list(kept)
-        results = await self._append(pings)
-        for ping, result in zip(pings, results, strict=True):
-            if isinstance(result, Journaled):
-                self._joining.note(result.ping_id)
+        joining = [row for row in rows if row is not None]
+        results: list[Appended] | None = await self._join(joining) if len(joining) == len(pings) else None
+        if results is None:
+            results = await self._append(pings)
+            for ping, result in zip(pings, results, strict=True):
                 self._learn(ping, result)
+        self._last_id = max([self._last_id, *(item.ping_id for item in results if isinstance(item, Journaled))])
         return results
 
-    def _learn(self, ping: NewPing, result: Journaled) -> None:
+    async def _join(self, rows: list[Row]) -> list[Appended] | None:
+        try:
+            kept = await self._joining.keep(rows)
+        except ConnectionLost as lost:
+            ids = await self._settle(lost.server_process)
+            if not ids:
+                raise Unavailable(_NOT_KEPT, retry_after=RETRY_SECONDS) from lost
+            kept = kept_as(rows, self._gateway_id, ids)
+        return list(kept) if kept is not None else None
+
+    def _learn(self, ping: NewPing, result: Appended) -> None:
         """Remembers the instance that a workflow's pings go to; the short way makes sure that it still is."""
-        if result.outcome is not Outcome.ACCEPTED or result.instance_id is None or ping.request.instance_id is not None:
+        if not isinstance(result, Journaled) or result.outcome is not Outcome.ACCEPTED:
+            return
+        if result.instance_id is None or ping.request.instance_id is not None:
             return
         if len(self._joined) >= MAX_JOINED:
             self._joined.clear()
@@ -148,32 +166,36 @@ class Journal:
             try:
                 async with self._sessions() as session:
                     results = await append(session, self._gateway_id, pings, self._clock())
+                    pid = await server_process(session)
                     try:
                         await session.commit()
                     except exc.DBAPIError:
-                        if not await self._was_committed(results):
+                        if not await self._settle(pid):
                             raise
                     return results
             except KeyInUseElsewhere:
                 continue
         raise Unavailable("The Idempotency-Key is in use by a request on its way.", retry_after=RETRY_SECONDS)
 
-    async def _was_committed(self, results: list[Appended]) -> bool:
-        """What became of a commit whose answer got lost: a ping must not be refused and applied all the same.
+    async def _settle(self, lost_process: int) -> list[int]:
+        """The pings kept by a commit whose answer got lost: one must not be refused and applied all the same.
 
-        Waits for Postgres as long as it takes; the callers wait with it.
+        Waits for Postgres as long as it takes, and the callers wait with it; meanwhile others are turned away.
         """
-        transaction_id = next((result.transaction_id for result in results if isinstance(result, Journaled)), None)
-        if transaction_id is None:
-            return False
-        while True:
-            try:
-                async with self._sessions() as session:
-                    status = await session.scalar(
-                        text("SELECT pg_xact_status(CAST(:id AS xid8))"), {"id": transaction_id}
-                    )
-                if status != "in progress":
-                    return bool(status == "committed")
-            except (exc.DBAPIError, OSError):
-                pass
-            await asyncio.sleep(0.2)
+        log.warning("the connection to Postgres broke while pings were journaled; finding out what was kept")
+        self._is_settling = True
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        self._fail(waiting, Unavailable(_NOT_KEPT, retry_after=RETRY_SECONDS))
+        try:
+            while True:
+                try:
+                    async with self._sessions() as session:
+                        kept = await find_kept(session, lost_process, self._gateway_id, self._last_id)
+                    if kept is not None:
+                        return kept
+                except (exc.DBAPIError, OSError):
+                    pass
+                await asyncio.sleep(SETTLE_RETRY_SECONDS)
+        finally:
+            self._is_settling = False

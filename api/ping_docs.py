@@ -2,7 +2,41 @@
 
 from typing import Any, Final
 
+from api.openapi import problems
+from domain.errors import (
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    PayloadTooLarge,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
+from domain.keys import HOW_TO_SEND_A_KEY
+from domain.strict import AgentRequired, InstanceClosed, NoOpenInstance, StageMissed, StageOutOfOrder, StageUnknown
 from domain.workflows import WorkflowKind
+
+PING_ERRORS: Final = problems(
+    InvalidRequest.of_field("stagePath", "is missing; send the stage, such as ?stagePath=1"),
+    StageMissed("Stage 3 came before stage 2, which was not seen yet.", expected_stage="2"),
+    StageUnknown("Stage 7 is not defined; this workflow has the stages 1 to 3.", expected_stage="3"),
+    AgentRequired(
+        "This workflow is strict: name the agent that reports stage 2, as agent=…",
+        expected_stage="2",
+    ),
+    Unauthenticated(f"An API key is needed. {HOW_TO_SEND_A_KEY}."),
+    Forbidden("Workflow ml_pipeline belongs to another account."),
+    NotFound("There is no workflow ml_pipeline yet; send the first ping with start=yes to create it."),
+    NoOpenInstance("Workflow ml_pipeline has no open instance; send start=yes to open one.", expected_stage="1"),
+    StageOutOfOrder("Stage 1 is already behind; stage 3 is expected next.", expected_stage="3"),
+    InstanceClosed("Instance dabc45678 closed at 2025-01-15T09:06:30+00:00; open a new one to go on."),
+    Conflict("This Idempotency-Key was used for another workflow or stage in the last 24 hours; send a new key."),
+    PayloadTooLarge("The body has 100001 bytes; a ping's payload may have 100000. Send a link instead."),
+    RateLimited("More than 6000 pings a minute. Try again in 17 s.", retry_after=17),
+    Unavailable("The ping could not be kept; send it again.", retry_after=2),
+)
+"""What a stage ping may answer. Those with a stage that was expected are kept in the failed queue."""
 
 _TEXT: Final = {"type": "string", "maxLength": 256}
 _FLAG: Final = {"type": "string", "enum": ["yes", "no", "true", "false", "1", "0"]}

@@ -1,6 +1,7 @@
 """Reading a stage ping: parameters from the query and the body, and the rest of the body as payload."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,9 @@ from domain.paths import parse_path
 from domain.pings import MAX_PAYLOAD_BYTES, MAX_TEXT, Report, understand
 
 MAX_IDEMPOTENCY_KEY: Final = 255
+MAX_LEVELS: Final = 64
+"""Of nesting: what every reader of a payload, serializers included, copes with."""
+
 _MAX_PARAMETERS: Final = 100
 _YES: Final = frozenset({"yes", "true", "1", "y", "on"})
 _NO: Final = frozenset({"no", "false", "0", "n", "off", ""})
@@ -62,7 +66,7 @@ async def read_body(request: Request) -> Body:
         )
     is_json = "json" in request.headers.get("content-type", "").lower()
     try:
-        text = raw.decode()
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidRequest.of_field("body", "is not valid UTF-8") from None
     # curl -d says it sends a form whatever it sends, so what looks like an object is tried as one.
@@ -71,7 +75,7 @@ async def read_body(request: Request) -> Body:
             members = _loads(text)
         except ValueError as error:
             if is_json:
-                raise InvalidRequest.of_field("body", f"is not valid JSON: {error}") from None
+                raise InvalidRequest.of_field("body", f"cannot be read as JSON: {error}") from None
         else:
             if isinstance(members, dict):
                 return Body(members, None, len(raw))
@@ -81,11 +85,22 @@ async def read_body(request: Request) -> Body:
 
 
 def _loads(text: str) -> Any:
-    """Strict JSON: no NaN, no text that is not Unicode, nothing nested too deep."""
+    """Strict JSON: no NaN, nothing nested too deep. Raises ValueError."""
+    too_deep = ValueError(f"it is nested more than {MAX_LEVELS} levels deep")
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise too_deep from None
+    if text.count("{") + text.count("[") > MAX_LEVELS and _is_deeper(value, MAX_LEVELS):
+        raise too_deep
+    return value
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -151,16 +166,17 @@ class _Parameters:
             raise InvalidRequest.of_field(preferred, f"is missing; send the stage, such as ?{preferred}=1")
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise InvalidRequest.of_field(name, 'must be a stage such as "1" or "2.1"')
-        return parse_path(str(value), name)
+        path = parse_path(str(value), name)
+        _check_text(name, path)
+        return path
 
 
 def _check_text(field: str, text: str) -> None:
-    if "\x00" in text:
-        raise InvalidRequest.of_field(field, "contains NUL characters")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest.of_field(field, "is not valid Unicode") from None
+    """For what identifies or names something: it goes to places where a key must never be."""
+    if problem := _problem_of(text):
+        raise InvalidRequest.of_field(field, problem)
+    if redact(text) != text:
+        raise InvalidRequest.of_field(field, "contains an API key; send that as key=… only")
 
 
 def parse_stage_ping(
@@ -178,11 +194,17 @@ def parse_stage_ping(
         if len(idempotency_header) > MAX_IDEMPOTENCY_KEY:
             raise InvalidRequest.of_field("Idempotency-Key", f"is longer than {MAX_IDEMPOTENCY_KEY} characters")
     members = {member: value for member, value in body.members.items() if member not in parameters.taken}
+    payload = None
+    if members:
+        payload = _payload_text(members)
+        if payload != (redacted := redact(payload)):
+            members, payload = json.loads(redacted), redacted
     # Cron appends status=$? to the address.
-    reported = {**members, **{field: query[field] for field in ("status", "error") if field in query}}
     for field in ("status", "error"):
-        if isinstance(value := reported.get(field), str):
-            _check_text(field, value)
+        if field in query:
+            if problem := _problem_of(query[field]):
+                raise InvalidRequest.of_field(field, problem)
+            members[field] = redact(query[field])
     return StagePing(
         path=path,
         name=name,
@@ -191,38 +213,49 @@ def parse_stage_ping(
         final=final,
         instance_id=instance_id,
         idempotency_key=idempotency_header or key,
-        report=understand(reported),
-        payload=_payload_text(members) if members else None,
+        report=understand(members),
+        payload=payload,
         text=body.text,
         size_bytes=body.size_bytes,
     )
 
 
 def _payload_text(members: dict[str, Any]) -> str:
+    """Members as JSON text. Raises InvalidRequest naming one that Postgres could not keep."""
     try:
         text = json.dumps(members, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         text.encode()
-    except ValueError as error:
-        what = "text that is not valid Unicode" if isinstance(error, UnicodeError) else "a number beyond range"
-        raise InvalidRequest.of_field("body", f"contains {what}") from None
-    if "\\u0000" in text and (field := _field_with_nul(members)) is not None:
-        raise InvalidRequest.of_field(field, "contains NUL characters")
-    return redact(text)
+    except ValueError:
+        text = ""
+    if (not text or "\\u0000" in text) and (found := _first_problem(members, "body")) is not None:
+        raise InvalidRequest.of_field(*found)
+    return text
 
 
-def _field_with_nul(value: Any, name: str = "body") -> str | None:
-    if isinstance(value, str):
-        return name if "\x00" in value else None
+def _first_problem(value: Any, field: str) -> tuple[str, str] | None:
+    """The innermost field that cannot be kept, and why."""
     if isinstance(value, dict):
-        for key, item in value.items():
-            if "\x00" in key:
-                return name
-            if (found := _field_with_nul(item, key)) is not None:
-                return found
+        if any(_problem_of(name) for name in value):
+            return field, "has a member whose name is not valid text"
+        return next(filter(None, (_first_problem(item, name) for name, item in value.items())), None)
     if isinstance(value, list):
-        for item in value:
-            if (found := _field_with_nul(item, name)) is not None:
-                return found
+        return next(filter(None, (_first_problem(item, field) for item in value)), None)
+    problem = _problem_of(value)
+    return (field, problem) if problem else None
+
+
+def _problem_of(value: object) -> str | None:
+    """Why Postgres could not keep a text or a number; None if it can."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "is a number beyond range"
+    if not isinstance(value, str):
+        return None
+    if "\x00" in value:
+        return "contains NUL characters"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "is not valid Unicode"
     return None
 
 
@@ -230,4 +263,5 @@ def check_workflow_id(workflow_id: str) -> str:
     """Raises InvalidRequest for an id that no workflow can have."""
     if WORKFLOW_ID.fullmatch(workflow_id) is None:
         raise InvalidRequest.of_field("workflow_id", "must be 1 to 128 characters: letters, digits, _ - and . only")
+    _check_text("workflow_id", workflow_id)
     return workflow_id

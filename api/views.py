@@ -1,6 +1,7 @@
 """Instances as the API shows them: from the read model where it is current, else from the journal itself."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -9,7 +10,8 @@ from config.clock import utc_now
 from domain import paths
 from domain.evaluation import InstanceView, StageView, evaluate
 from domain.instances import InstanceState, InstanceStatus, StageStatus, fold
-from storage import gateways, instances, pings
+from domain.subjects import instance_subject
+from storage import gateways, instances, outbox, pings
 from storage.instances import Instance, Stage
 
 
@@ -33,14 +35,22 @@ async def current_views(session: AsyncSession, rows: Iterable[Instance]) -> dict
     views: dict[str, InstanceView] = {}
     recorded: list[Instance] = []
     for row in rows:
-        newest = await pings.newest_received_at(session, row.id)
-        if newest is not None and (row.last_ping_at is None or newest > row.last_ping_at):
-            views[row.id] = await fold_instance(session, row)
-        else:
+        if await _is_current(session, row):
             recorded.append(row)
+        else:
+            views[row.id] = await fold_instance(session, row)
     stages = await instances.list_stages(session, [row.id for row in recorded])
     views.update({row.id: recorded_view(row, stages[row.id]) for row in recorded})
     return views
+
+
+async def _is_current(session: AsyncSession, row: Instance) -> bool:
+    """Whether its workflow has recorded all of its pings. Pings of one gateway may overtake those of another."""
+    newest = await pings.newest_received_at(session, row.id)
+    if newest is not None and (row.last_ping_at is None or newest > row.last_ping_at):
+        return False
+    is_closed = row.closes_at is not None and row.closes_at < utc_now()
+    return is_closed or not await outbox.has_undelivered(session, instance_subject(row.workflow_id, row.id))
 
 
 def recorded_view(row: Instance, stages: Iterable[Stage]) -> InstanceView:
@@ -62,6 +72,11 @@ def recorded_view(row: Instance, stages: Iterable[Stage]) -> InstanceView:
     )
 
 
+def in_utc(at: datetime) -> datetime:
+    """Shown with a Z. Postgres answers in the time zone it was set up with."""
+    return at.astimezone(UTC)
+
+
 def tree_document(view: InstanceView) -> dict[str, dict[str, Any]]:
     """The stages by path; what is not known of a stage is left out."""
     return {
@@ -80,12 +95,12 @@ def instance_document(row: Instance, view: InstanceView) -> dict[str, Any]:
     document: dict[str, Any] = {
         "id": row.id,
         "status": view.status,
-        "started_at": row.opened_at,
+        "started_at": in_utc(row.opened_at),
         "agent_code": view.agent,
         "stage_statuses": tree_document(view),
     }
     if view.completed_at is not None:
-        document["completed_at"] = view.completed_at
+        document["completed_at"] = in_utc(view.completed_at)
     if view.failure_reason is not None:
         document["failure_reason"] = view.failure_reason
     return document

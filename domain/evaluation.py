@@ -6,14 +6,15 @@ from datetime import datetime
 
 from domain import paths
 from domain.instances import (
-    FINISHED,
     InstanceState,
     InstanceStatus,
     StageStatus,
     due,
+    healed_at,
     healthy_paths,
 )
 from domain.pings import PingStatus
+from domain.room import shorten, text_room
 
 _STAGE_STATUS = {
     PingStatus.HEALTHY: StageStatus.HEALTHY,
@@ -41,6 +42,18 @@ class Deadline:
     reason: str
     path: str | None = None
     status: StageStatus = StageStatus.TIMEOUT
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How an instance as a whole stands; `passed` are the deadlines that made it fail."""
+
+    status: InstanceStatus
+    reason: str | None = None
+    finished_at: datetime | None = None
+    closes_at: datetime | None = None
+    next_deadline: Deadline | None = None
+    passed: tuple[Deadline, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,51 +104,64 @@ class Change:
 
 def evaluate(state: InstanceState) -> InstanceView:
     """Derives the view. Deadlines count only up to `state.confirmed_until`."""
+    standing = stand(state)
     stages = _stages_as_pinged(state)
+    for deadline in standing.passed:
+        if deadline.path is not None:
+            shown = stages.get(deadline.path, StageView(deadline.status))
+            stages[deadline.path] = replace(shown, status=deadline.status, error=None, at=deadline.at)
+    return InstanceView(
+        status=standing.status,
+        stages={path: stages[path] for path in sorted(stages, key=paths.sort_key)},
+        changed_at=standing.finished_at or state.last_ping_at or state.opened_at,
+        failure_reason=standing.reason,
+        completed_at=standing.finished_at,
+        closes_at=standing.closes_at,
+        agent=state.opener.value if state.opener else None,
+        last_ping_at=state.last_ping_at,
+        next_deadline=standing.next_deadline,
+    )
+
+
+def stand(state: InstanceState) -> Standing:
+    """The part of the view that is not about single stages, for a fraction of the work."""
     covered = healthy_paths(state)
     missing = _missing(state, covered)
     reached_at = _reached_last_at(state, covered)
-    status, reason, finished_at = InstanceStatus.RUNNING, None, None
-    upcoming: Deadline | None = None
-
     if state.terminated_at is not None:
-        status, finished_at = InstanceStatus.TERMINATED, state.terminated_at
-    elif failure := _first_failure(state):
-        status = InstanceStatus.FAILED
-        path, finished_at = failure
-        error = state.stages[path].error
+        # Nothing can heal it, so it has no grace.
+        closing = Deadline(state.terminated_at, "closes")
+        return Standing(
+            InstanceStatus.TERMINATED, None, state.terminated_at, state.terminated_at, next_deadline=closing
+        )
+    if failure := _first_failure(state):
+        path, failed_at = failure
+        error = shorten(state.stages[path].error, text_room(state))
         reason = f"Stage {path} failed: {error}" if error else f"Stage {path} failed"
-    elif reached_at is not None and not missing:
-        status, finished_at = InstanceStatus.COMPLETED, reached_at
-    elif state.ping_count == 0:
-        status = InstanceStatus.PENDING
-    else:
-        deadlines = sorted(_deadlines(state, covered, missing, reached_at), key=lambda deadline: deadline.at)
-        passed = [item for item in deadlines if state.confirmed_until is not None and item.at <= state.confirmed_until]
-        if passed:
-            status, finished_at, reason = InstanceStatus.FAILED, passed[0].at, passed[0].reason
-        else:
-            upcoming = deadlines[0] if deadlines else None
-        for deadline in passed:
-            if deadline.path is not None:
-                shown = stages.get(deadline.path, StageView(deadline.status))
-                stages[deadline.path] = replace(shown, status=deadline.status, error=None, at=deadline.at)
+        return _finished(state, InstanceStatus.FAILED, failed_at, reason)
+    if reached_at is not None and not missing:
+        # What failed and healed after the end was reached has put it off.
+        healed = filter(None, map(healed_at, state.stages.values()))
+        return _finished(state, InstanceStatus.COMPLETED, max([reached_at, *healed]))
+    if state.ping_count == 0:
+        return Standing(InstanceStatus.PENDING)
+    deadlines = sorted(_deadlines(state, covered, missing, reached_at), key=lambda deadline: deadline.at)
+    until = state.confirmed_until
+    passed = tuple(deadline for deadline in deadlines if until is not None and deadline.at <= until)
+    if passed:
+        return _finished(state, InstanceStatus.FAILED, passed[0].at, passed[0].reason, passed)
+    return Standing(InstanceStatus.RUNNING, next_deadline=deadlines[0] if deadlines else None)
 
-    closes_at = None
-    if status in FINISHED and finished_at is not None:
-        closes_at = due(finished_at, state.definition.grace_period_seconds, state.outages)
-        upcoming = Deadline(closes_at, "closes")
-    return InstanceView(
-        status=status,
-        stages={path: stages[path] for path in sorted(stages, key=paths.sort_key)},
-        changed_at=finished_at or state.last_ping_at or state.opened_at,
-        failure_reason=reason,
-        completed_at=finished_at,
-        closes_at=closes_at,
-        agent=state.opener.value if state.opener else None,
-        last_ping_at=state.last_ping_at,
-        next_deadline=upcoming,
-    )
+
+def _finished(
+    state: InstanceState,
+    status: InstanceStatus,
+    at: datetime,
+    reason: str | None = None,
+    passed: tuple[Deadline, ...] = (),
+) -> Standing:
+    closes_at = due(at, state.definition.grace_period_seconds, state.outages)
+    return Standing(status, reason, at, closes_at, Deadline(closes_at, "closes"), passed)
 
 
 def change_between(instance_id: str, version: int, before: InstanceView | None, after: InstanceView) -> Change | None:
@@ -174,14 +200,15 @@ def transitions(before: InstanceView | None, after: InstanceView) -> tuple[Trans
 
 
 def _stages_as_pinged(state: InstanceState) -> dict[str, StageView]:
-    names = {str(stage.order): stage.name for stage in state.definition.stages}
+    room = text_room(state)
+    names = {str(stage.order): shorten(stage.name, room) for stage in state.definition.stages}
     views = {path: StageView(StageStatus.PENDING, name=name) for path, name in names.items()}
     for path, facts in state.stages.items():
         views[path] = StageView(
             status=_STAGE_STATUS[facts.status],
-            name=facts.name.value if facts.name else names.get(path),
-            agent=facts.agent.value if facts.agent else None,
-            error=facts.error,
+            name=shorten(facts.name.value, room) if facts.name else names.get(path),
+            agent=shorten(facts.agent.value, room) if facts.agent else None,
+            error=shorten(facts.error, room),
             at=facts.last.at,
         )
     return views

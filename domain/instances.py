@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from domain import paths
 from domain.pings import PingFact, PingStatus
-from domain.workflows import WorkflowDefinition
+from domain.workflows import MAX_STAGES, WorkflowDefinition
 
 
 class InstanceStatus(StrEnum):
@@ -58,7 +58,6 @@ class StageFacts:
 
     status: PingStatus
     last: Stamp
-    first: Stamp
     healthy: Stamp | None = None
     """The earliest healthy ping."""
     failed: Stamp | None = None
@@ -99,12 +98,16 @@ class InstanceState:
 
 
 def merge(state: InstanceState, pings: Iterable[PingFact]) -> InstanceState:
-    """The state with `pings` taken in. The order of pings does not matter; a ping must be merged only once."""
+    """The state with `pings` taken in. The order of pings does not matter; a ping must be merged only once.
+
+    Past MAX_STAGES, a further stage is counted but not shown: the state must stay small enough to travel.
+    """
     stages = dict(state.stages)
     count, opener, last_at, final = state.ping_count, state.opener, state.last_ping_at, state.final
     for ping in pings:
         stamp = Stamp(ping.at, ping.id)
-        stages[ping.path] = _merge_stage(stages.get(ping.path), ping, stamp)
+        if ping.path in stages or len(stages) < MAX_STAGES:
+            stages[ping.path] = _merge_stage(stages.get(ping.path), ping, stamp)
         count += 1
         last_at = ping.at if last_at is None else max(last_at, ping.at)
         if ping.agent is not None and (opener is None or stamp < opener.stamp):
@@ -120,12 +123,11 @@ def _merge_stage(facts: StageFacts | None, ping: PingFact, stamp: Stamp) -> Stag
     name = Stamped(stamp, ping.name) if ping.name is not None else None
     agent = Stamped(stamp, ping.agent) if ping.agent is not None else None
     if facts is None:
-        return StageFacts(ping.status, stamp, stamp, healthy, failed, ping.error, name, agent)
+        return StageFacts(ping.status, stamp, healthy, failed, ping.error, name, agent)
     is_latest = stamp > facts.last
     return StageFacts(
         status=ping.status if is_latest else facts.status,
         last=max(facts.last, stamp),
-        first=min(facts.first, stamp),
         healthy=min(filter(None, (facts.healthy, healthy)), default=None),
         failed=max(filter(None, (facts.failed, failed)), default=None),
         error=ping.error if is_latest else facts.error,
@@ -166,12 +168,22 @@ def healthy_paths(state: InstanceState) -> dict[paths.Numbers, datetime]:
         levels = paths.numbers(path)
         if levels is None or facts.status is not PingStatus.HEALTHY or facts.healthy is None:
             continue
-        since = max(facts.healthy, facts.failed or facts.healthy).at
+        since = healed_at(facts) or facts.healthy.at
         for depth in range(1, len(levels) + 1):
             prefix = levels[:depth]
             if prefix not in covered or since < covered[prefix]:
                 covered[prefix] = since
     return covered
+
+
+def healed_at(facts: StageFacts) -> datetime | None:
+    """Since when a stage that had failed is healthy again; None if it never failed, or still does.
+
+    After a relapse this is its latest ping: which of several healthy ones was the first is not kept.
+    """
+    if facts.status is not PingStatus.HEALTHY or facts.failed is None or facts.healthy is None:
+        return None
+    return (facts.healthy if facts.healthy > facts.failed else facts.last).at
 
 
 def fold(

@@ -44,8 +44,8 @@ def parse_path(text: str, field: str = "stagePath") -> str:
         if max(int(level) for level in path.split(".")) > MAX_NUMBER:
             raise InvalidRequest.of_field(field, f"has a number above {MAX_NUMBER}")
         return path
-    if len(path) > MAX_NAME:
-        raise InvalidRequest.of_field(field, f"is longer than {MAX_NAME} characters")
+    if len(path.encode(errors="surrogatepass")) > MAX_NAME:
+        raise InvalidRequest.of_field(field, f"is longer than {MAX_NAME} bytes in UTF-8")
     if _NAME.fullmatch(path) is None:
         raise InvalidRequest.of_field(
             field, "a stage name is made of letters, digits, spaces and _ - . : /, and begins with a letter or digit"

@@ -21,8 +21,9 @@ DEFAULT_IDLE_TIMEOUT_SECONDS: Final = 86_400.0
 DEFAULT_GRACE_PERIOD_SECONDS: Final = 60.0
 MAX_TIMEOUT_SECONDS: Final = 366 * 86_400.0
 MAX_STATIC_STAGES: Final = 2_000
-MAX_STAGES: Final = 4_000
-"""Distinct stages of one instance: what its state, carried through Temporal in 2 MiB at most, has room for."""
+MAX_STAGES: Final = 2_100
+"""Distinct stages of one instance: all that can be defined, and some names besides. `domain.room` shows that its
+state then fits into the 2 MiB of a Temporal payload, whatever the texts."""
 
 
 @dataclass(frozen=True)

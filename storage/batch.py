@@ -1,14 +1,19 @@
 """Deciding, for a batch of pings, which instance each belongs to."""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from domain import ids, routing
 from domain.errors import DomainError, Forbidden
-from domain.instances import InstanceStatus
+from domain.evaluation import evaluate
+from domain.instances import InstanceState, InstanceStatus, merge
 from domain.pings import Outcome, PingFact, Report
 from domain.routing import Candidate, CreateAndOpen, Join, KeepEarly, Open, Refuse
 from domain.workflows import WorkflowDefinition
 from storage.routing import Routes, WorkflowRoute
+
+MAX_ID: Final = 2**63 - 1
+"""Of a ping in the journal. Those of the batch get theirs later, and come after it until then."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Batch:
         self.needs_lock: set[str] = set()
         self.created: list[WorkflowDefinition] = []
         self.first_stage_seen: list[str] = []
+        self._unnumbered = 0
 
     def add(self, ping: NewPing) -> Row | DomainError:
         request = ping.request
@@ -89,7 +95,7 @@ class Batch:
                 known.newest = replace(candidate, first_stage_seen=True)
         if candidate.is_strict:
             return Row(ping, Outcome.PENDING, candidate.status, instance_id)
-        return Row(ping, Outcome.ACCEPTED, routing.predicted_status(candidate.status, fact), instance_id)
+        return Row(ping, Outcome.ACCEPTED, self._status_after(fact, instance_id, candidate.status), instance_id)
 
     def _open(self, ping: NewPing, definition: WorkflowDefinition) -> Row:
         self._lock(definition.id)
@@ -101,9 +107,20 @@ class Batch:
             is_strict=definition.is_strict,
         )
         self.routes.workflows[definition.id] = WorkflowRoute(definition.account_id, definition, candidate)
+        if definition.is_static:
+            self.routes.states[candidate.id] = InstanceState(candidate.id, definition, fact.at)
         outcome = Outcome.PENDING if definition.is_strict else Outcome.ACCEPTED
-        status = routing.predicted_status(InstanceStatus.RUNNING, fact)
+        status = self._status_after(fact, candidate.id, InstanceStatus.RUNNING)
         return Row(ping, outcome, status, candidate.id, opened=definition)
+
+    def _status_after(self, fact: PingFact, instance_id: str, current: InstanceStatus) -> InstanceStatus:
+        """The instance's status with this ping and those before it in the batch; predicted where that is enough."""
+        state = self.routes.states.get(instance_id)
+        if state is None:
+            return routing.predicted_status(current, fact)
+        self._unnumbered += 1
+        state = self.routes.states[instance_id] = merge(state, [replace(fact, id=MAX_ID + self._unnumbered)])
+        return evaluate(state).status
 
     def _lock(self, workflow_id: str) -> None:
         if workflow_id not in self.locked:

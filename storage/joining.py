@@ -5,7 +5,6 @@ than everything else. The statement itself makes sure that the instances are sti
 nothing otherwise.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -65,6 +64,14 @@ def as_row(ping: NewPing, joined: Joined | None) -> Row | None:
     return Row(ping, Outcome.ACCEPTED, status, joined.instance_id)
 
 
+class ConnectionLost(Exception):
+    """The connection broke before the answer came: nobody knows yet whether the rows were kept."""
+
+    def __init__(self, server_process: int) -> None:
+        super().__init__(f"the connection to the server process {server_process} broke")
+        self.server_process = server_process
+
+
 class JoiningConnection:
     """A connection of its own, which commits each statement by itself. For one flush at a time."""
 
@@ -72,34 +79,23 @@ class JoiningConnection:
         self._database_url = database_url.replace("+psycopg", "", 1)
         self._gateway_id = gateway_id
         self._connection: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
-        self._backend: tuple[Any, ...] | None = None
-        self._last_id = 0
 
     async def keep(self, rows: Sequence[Row]) -> list[Journaled] | None:
         """Keeps all of `rows` and commits, or keeps nothing and returns None.
 
-        Raises psycopg.Error if nothing could be kept. When the connection breaks, waits as long as it takes to
-        learn what became of the rows: a ping must not be refused and applied all the same.
+        Raises psycopg.Error if nothing could be kept, and ConnectionLost.
         """
         parameters = {"gateway_id": self._gateway_id, "rows": documents(rows)}
         connection = await self._connected()
+        server_process = connection.info.backend_pid
         try:
             cursor = await connection.execute(_KEEP_IF_CURRENT, parameters, prepare=True)
             ids = [row[0] for row in await cursor.fetchall()]
-        except psycopg.Error:
-            if not connection.broken:
-                raise
-            ids = await self._settle()
-            if not ids:
-                raise
-        if not ids:
-            return None
-        self._last_id = ids[-1]
-        return [journaled(row, self._gateway_id, ping_id, None) for row, ping_id in zip(rows, ids, strict=True)]
-
-    def note(self, ping_id: int) -> None:
-        """Says which ping of the gateway was kept last, by other ways than this."""
-        self._last_id = ping_id
+        except psycopg.Error as error:
+            if connection.broken:
+                raise ConnectionLost(server_process) from error
+            raise
+        return kept_as(rows, self._gateway_id, ids) if ids else None
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -110,27 +106,8 @@ class JoiningConnection:
             self._connection = await psycopg.AsyncConnection.connect(
                 self._database_url, autocommit=True, connect_timeout=5, application_name="pingpulse journal"
             )
-            cursor = await self._connection.execute(
-                "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
-            )
-            self._backend = await cursor.fetchone()
         return self._connection
 
-    async def _settle(self) -> list[int]:
-        """The ids under which the last rows were kept after all. Their server process must be gone first."""
-        lost, after = self._backend, self._last_id
-        while True:
-            try:
-                connection = await self._connected()
-                alive = await connection.execute(
-                    "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND backend_start = %s", lost
-                )
-                if await alive.fetchone() is None:
-                    kept = await connection.execute(
-                        "SELECT ping_id FROM outbox WHERE gateway_id = %s AND ping_id > %s ORDER BY ping_id",
-                        (self._gateway_id, after),
-                    )
-                    return [row[0] for row in await kept.fetchall()]
-            except psycopg.Error:
-                pass
-            await asyncio.sleep(0.2)
+
+def kept_as(rows: Sequence[Row], gateway_id: int, ids: Sequence[int]) -> list[Journaled]:
+    return [journaled(row, gateway_id, ping_id) for row, ping_id in zip(rows, ids, strict=True)]

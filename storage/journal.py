@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import delete, func, literal, text, update
+from sqlalchemy import delete, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -69,8 +69,8 @@ async def append(session: AsyncSession, gateway_id: int, pings: Sequence[NewPing
     await _open_instances(session, gateway_id, batch, [row for _, row in kept], now)
     inserted = await _insert(session, gateway_id, [row for _, row in kept])
     keyed: list[tuple[NewPing, int]] = []
-    for (index, row), (ping_id, transaction_id) in zip(kept, inserted, strict=True):
-        results[index] = journaled(row, gateway_id, ping_id, transaction_id)
+    for (index, row), ping_id in zip(kept, inserted, strict=True):
+        results[index] = journaled(row, gateway_id, ping_id)
         if row.ping.idempotency_key:
             keyed.append((row.ping, ping_id))
     if keyed:
@@ -164,16 +164,16 @@ async def _adopt_early(session: AsyncSession, gateway_id: int, row: Row, now: da
 _INSERT = text(f"""
 WITH incoming AS (SELECT * FROM {INCOMING.format(rows=":rows")}),
 {KEEP.format(gateway_id=":gateway_id", source="incoming")}
-SELECT id, pg_current_xact_id()::text FROM journaled ORDER BY id
+SELECT id FROM journaled ORDER BY id
 """)
 
 
-async def _insert(session: AsyncSession, gateway_id: int, rows: Sequence[Row]) -> list[tuple[int, str]]:
-    """One statement for the whole batch. Ids, which grow in the order of `rows`, and the transaction's id."""
+async def _insert(session: AsyncSession, gateway_id: int, rows: Sequence[Row]) -> list[int]:
+    """One statement for the whole batch. The ids grow in the order of `rows`."""
     if not rows:
         return []
     inserted = await session.execute(_INSERT, {"gateway_id": gateway_id, "rows": documents(rows)})
-    return [(row[0], row[1]) for row in inserted]
+    return list(inserted.scalars())
 
 
 async def _remember_keys(session: AsyncSession, keyed: Sequence[tuple[NewPing, int]], now: datetime) -> None:
@@ -229,3 +229,23 @@ async def expire_early(session: AsyncSession, now: datetime) -> list[Ping]:
 
 async def forget_old_keys(session: AsyncSession, before: datetime) -> None:
     await session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < before))
+
+
+async def server_process(session: AsyncSession) -> int:
+    """The process of Postgres that serves the session's transaction."""
+    connection = await (await session.connection()).get_raw_connection()
+    driver_connection: Any = connection.driver_connection
+    pid: int = driver_connection.info.backend_pid
+    return pid
+
+
+async def find_kept(session: AsyncSession, lost_process: int, gateway_id: int, after: int) -> list[int] | None:
+    """The pings that a gateway kept behind `after`, whose commit got no answer; None while that may still be going on.
+
+    Asked by rows, not by the transaction's id: after a crash of Postgres, ids of lost transactions are used again.
+    """
+    is_busy = text("SELECT 1 FROM pg_stat_activity WHERE pid = :pid AND state <> 'idle'")
+    if (await session.execute(is_busy, {"pid": lost_process})).first() is not None:
+        return None
+    kept = select(Ping.id).where(Ping.id > after, Ping.gateway_id == gateway_id).order_by(Ping.id)
+    return list(await session.scalars(kept))

@@ -1,7 +1,7 @@
 """What the routing rules need to know, read for a whole batch of pings at once."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -10,7 +10,6 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.evaluation import evaluate
 from domain.instances import InstanceState, InstanceStatus, confirm, merge
 from domain.pings import PingFact, PingStatus
 from domain.routing import Candidate
@@ -99,7 +98,7 @@ async def load_routes(
     named: dict[str, NamedInstance] = {}
     if instance_ids:
         for row in (await session.execute(_NAMED, {"instance_ids": list(instance_ids)})).mappings():
-            named[row["id"]] = NamedInstance(row["workflow_id"], _candidate(row, unclear))
+            named[row["id"]] = NamedInstance(row["workflow_id"], _candidate(dict(row), unclear))
     return Routes(workflows, named, await _load_states(session, unclear, now) if unclear else {})
 
 
@@ -113,7 +112,7 @@ async def _load_states(
         if len(pings) > MAX_COUNTED:
             continue
         state = InstanceState(instance_id, definition_from(pings[0]["definition"]), pings[0]["opened_at"])
-        state = merge(state, map(_fact, pings))
+        state = merge(state, [_fact(dict(ping)) for ping in pings])
         # Deadlines are for the workflow to call. Where it has called one, the instance stays failed by it.
         states[instance_id] = confirm(state, now) if instances[instance_id] is InstanceStatus.FAILED else state
     return states

@@ -44,14 +44,9 @@ KEEP: Final = """journaled AS (
 
 @dataclass(frozen=True)
 class Journaled:
-    """What became of it. `facts` are what the courier has to deliver: this ping, after the early ones it adopted.
-
-    `transaction_id` is Postgres' own, by which the fate of a commit can be asked when its answer got lost; None if
-    the commit is known.
-    """
+    """What became of it. `facts` are what the courier has to deliver: this ping, after the early ones it adopted."""
 
     ping_id: int
-    transaction_id: str | None
     workflow_id: str
     outcome: Outcome
     status: InstanceStatus
@@ -107,12 +102,12 @@ def _fragment(value: object) -> orjson.Fragment | None:
     return None if value is None else orjson.Fragment(json.dumps(value, ensure_ascii=False))
 
 
-def journaled(row: Row, gateway_id: int, ping_id: int, transaction_id: str | None) -> Journaled:
+def journaled(row: Row, gateway_id: int, ping_id: int) -> Journaled:
     """What became of a row that was kept under `ping_id`."""
     fact = replace(row.ping.request.fact, id=ping_id, gateway=gateway_id)
     workflow_id = row.ping.request.workflow_id
     if row.instance_id is None:
-        return Journaled(ping_id, transaction_id, workflow_id, row.outcome, row.status, rejection=row.rejection)
+        return Journaled(ping_id, workflow_id, row.outcome, row.status, rejection=row.rejection)
     subject = instance_subject(workflow_id, row.instance_id)
     facts = (*row.adopted, fact)
-    return Journaled(ping_id, transaction_id, workflow_id, row.outcome, row.status, row.instance_id, subject, facts)
+    return Journaled(ping_id, workflow_id, row.outcome, row.status, row.instance_id, subject, facts)

@@ -1,36 +1,51 @@
 """Whether this process works, for load balancers, Prometheus and the 3 a.m. operator."""
 
 import asyncio
-from typing import Any
+import math
+from contextlib import suppress
+from typing import Final, Literal
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from api import metrics
 from api.deps import SessionsDep
 from api.gateway import Gateway
-from api.openapi import PUBLIC
+from api.openapi import PUBLIC, Responses
 from config.clock import utc_now
 from storage.pings import depth_and_oldest
 
-router = APIRouter(tags=["operations"], dependencies=[])
+router = APIRouter(tags=["operations"])
 
-DATABASE_TIMEOUT_SECONDS = 2.0
+DATABASE_TIMEOUT_SECONDS: Final = 2.0
 
 
-@router.get("/health", openapi_extra=PUBLIC, responses={503: {"description": "Postgres does not answer."}})
-async def health(request: Request, response: Response, sessions: SessionsDep) -> dict[str, Any]:
+class Health(BaseModel):
+    """`degraded`: pings are taken, and delivered once Temporal is back."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    database: Literal["ok", "unreachable"]
+    temporal: Literal["ok", "unreachable"]
+
+
+_UNAVAILABLE: Final[Responses] = {503: {"description": "Postgres does not answer.", "model": Health}}
+
+
+@router.get("/health", openapi_extra=PUBLIC, responses=_UNAVAILABLE)
+async def health(request: Request, response: Response, sessions: SessionsDep) -> Health:
     """200 while Postgres answers: pings are taken. Temporal may be away meanwhile; they are delivered later."""
     gateway: Gateway = request.app.state.gateway
     database, temporal = await asyncio.gather(_database_answers(sessions), gateway.temporal.is_reachable())
     if not database:
         response.status_code = 503
-    return {
-        "status": "ok" if database and temporal else "degraded" if database else "unavailable",
-        "database": "ok" if database else "unreachable",
-        "temporal": "ok" if temporal else "unreachable",
-    }
+    return Health(
+        status="ok" if database and temporal else "degraded" if database else "unavailable",
+        database="ok" if database else "unreachable",
+        temporal="ok" if temporal else "unreachable",
+    )
 
 
 async def _database_answers(sessions: SessionsDep) -> bool:
@@ -44,9 +59,12 @@ async def _database_answers(sessions: SessionsDep) -> bool:
 
 @router.get("/metrics", openapi_extra=PUBLIC, response_class=Response)
 async def read_metrics(sessions: SessionsDep) -> Response:
-    """Prometheus metrics of this process, and of the outbox that all share."""
-    async with sessions() as session:
-        depth, oldest = await depth_and_oldest(session)
+    """Prometheus metrics of this process, and of the outbox that all share; NaN there while Postgres is away."""
+    depth, age = math.nan, math.nan
+    with suppress(SQLAlchemyError, TimeoutError):
+        async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS), sessions() as session:
+            depth, oldest = await depth_and_oldest(session)
+            age = (utc_now() - oldest).total_seconds() if oldest is not None else 0
     metrics.OUTBOX_DEPTH.set(depth)
-    metrics.OUTBOX_AGE.set((utc_now() - oldest).total_seconds() if oldest is not None else 0)
+    metrics.OUTBOX_AGE.set(age)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

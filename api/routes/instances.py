@@ -1,5 +1,6 @@
 """Instances: trees, history, and the failed queue."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -14,9 +15,10 @@ from api.openapi import JSON_API_ERRORS, Responses, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.routes.workflows import owned_workflow
 from api.security import Principal, ensure_owner
-from api.views import current_views, fold_instance, instance_document, recorded_view, tree_document
+from api.views import current_views, fold_instance, in_utc, instance_document, recorded_view, tree_document
 from config.clock import utc_now
 from domain.errors import InvalidRequest, NotFound
+from domain.evaluation import InstanceView
 from domain.instances import FINISHED, InstanceStatus
 from domain.subjects import instance_subject
 from storage import pings
@@ -28,6 +30,7 @@ from storage.instances import (
     list_stages,
     list_transitions,
 )
+from storage.outbox import lowest_undelivered
 
 router = APIRouter(tags=["instances"])
 log = structlog.get_logger(__name__)
@@ -91,8 +94,11 @@ async def read_tree(
             response.headers[SOURCE_HEADER] = "read-model"
             stages = await list_stages(session, [row.id])
             return tree_document(recorded_view(row, stages[row.id]))
+        subject = instance_subject(row.workflow_id, row.id)
+        undelivered = await lowest_undelivered(session, subject)
     gateway: Gateway = request.app.state.gateway
-    view = await gateway.ask_tree(instance_subject(row.workflow_id, row.id))
+    # What another gateway still holds, only the journal knows; what this one holds is delivered now.
+    view = await gateway.ask_tree(subject) if undelivered.keys() <= {gateway.id} else None
     response.headers[SOURCE_HEADER] = "temporal" if view is not None else "journal"
     if view is None:
         async with sessions() as session:
@@ -107,22 +113,28 @@ async def read_history(
     principal: PrincipalDep,
     limit: Limit = 10,
     cursor: Cursor = None,
-    status: Annotated[list[str] | None, Query(description="Only these, comma-separated or repeated.")] = None,
+    status: Annotated[
+        list[str] | None,
+        Query(description="Only these, comma-separated or repeated: `running`, `failed`, …", examples=["failed"]),
+    ] = None,
 ) -> dict[str, Any]:
     """The newest running instance, and the most recent others with their stages."""
     await owned_workflow(session, principal, workflow_id)
-    before = decode_cursor(cursor)
     wanted = _statuses(status)
-    rows = await list_instances(session, workflow_id, limit=limit + 2, statuses=wanted, before=before)
-    current = await find_current_instance(session, workflow_id) if before is None and not wanted else None
+    rows = await list_instances(session, workflow_id, limit=limit + 2, statuses=wanted, before=decode_cursor(cursor))
+    current = await find_current_instance(session, workflow_id)
     views = await current_views(session, [*rows, *([current] if current is not None else [])])
+
+    def is_wanted(row: Instance) -> bool:
+        return not wanted or views[row.id].status in wanted
+
     running = current if current is not None and views[current.id].status not in FINISHED else None
-    recent = [row for row in rows if running is None or row.id != running.id]
-    page = recent[:limit]
+    others = [row for row in rows if running is None or row.id != running.id]
+    page = others[:limit]
     return {
-        "running_instance": instance_document(running, views[running.id]) if running is not None else None,
-        "recent_instances": [instance_document(row, views[row.id]) for row in page],
-        "next_cursor": encode_cursor(page[-1].opened_at, page[-1].id) if len(recent) > limit else None,
+        "running_instance": _document(running, views) if running is not None and is_wanted(running) else None,
+        "recent_instances": [_document(row, views) for row in page if is_wanted(row)],
+        "next_cursor": encode_cursor(page[-1].opened_at, page[-1].id) if len(others) > limit else None,
     }
 
 
@@ -131,16 +143,17 @@ async def read_instance(instance_id: Text, session: SessionDep, principal: Princ
     """One instance with its stages and every change of status."""
     row = await owned_instance(session, principal, instance_id)
     views = await current_views(session, [row])
+    closes_at = views[row.id].closes_at
     transitions = [
         TransitionView(
-            stage_path=item.path, from_status=item.before, to_status=item.after, at=item.at, reason=item.reason
+            stage_path=item.path, from_status=item.before, to_status=item.after, at=in_utc(item.at), reason=item.reason
         )
         for item in await list_transitions(session, instance_id)
     ]
     return {
         **instance_document(row, views[row.id]),
         "workflow_id": row.workflow_id,
-        "closes_at": views[row.id].closes_at,
+        "closes_at": in_utc(closes_at) if closes_at is not None else None,
         "transitions": transitions,
     }
 
@@ -166,7 +179,7 @@ async def read_failed_pings(
                 "stage_name": row.name,
                 "agent_code": row.agent,
                 "instance_id": row.instance_id,
-                "received_at": row.received_at,
+                "received_at": in_utc(row.received_at),
                 "code": row.reason_code,
                 "detail": row.reason,
                 "expected_stage": row.expected_stage,
@@ -176,6 +189,10 @@ async def read_failed_pings(
         ],
         "next_cursor": encode_cursor(page[-1].received_at, str(page[-1].id)) if len(rows) > limit else None,
     }
+
+
+def _document(row: Instance, views: Mapping[str, InstanceView]) -> dict[str, Any]:
+    return instance_document(row, views[row.id])
 
 
 async def owned_instance(session: AsyncSession, principal: Principal, instance_id: str) -> Instance:

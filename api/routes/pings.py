@@ -8,13 +8,12 @@ from fastapi import APIRouter, Request, Response
 
 from api import metrics
 from api.gateway import Gateway, Receipt
-from api.openapi import problems
-from api.ping_docs import ping_operation
+from api.ping_docs import PING_ERRORS, ping_operation
 from api.ping_input import StagePing, check_workflow_id, parse_stage_ping, read_body, read_query
 from api.security import admit_ping
 from config.clock import utc_now
 from domain import paths
-from domain.errors import DomainError, RateLimited, Unauthenticated, Unavailable
+from domain.errors import DomainError
 from domain.pings import PingFact
 from domain.routing import Request as Routing
 from domain.workflows import WorkflowKind
@@ -24,12 +23,6 @@ router = APIRouter(tags=["pings"])
 
 STATIC, DYNAMIC = WorkflowKind.STATIC, WorkflowKind.DYNAMIC
 _STAGE_PARAMETER: Final = {STATIC: "stage", DYNAMIC: "stagePath"}
-_ERRORS: Final = problems(
-    DomainError("see the code"),
-    Unauthenticated("An API key is needed."),
-    RateLimited("Too many pings.", retry_after=17),
-    Unavailable("The ping could not be kept; send it again.", retry_after=2),
-)
 
 
 async def _ping(request: Request, kind: WorkflowKind) -> Response:
@@ -91,25 +84,25 @@ def _answer(receipt: Receipt, kind: WorkflowKind, path: str) -> dict[str, Any]:
     return answer
 
 
-@router.get("/shk/{workflow_id}", responses=_ERRORS, openapi_extra=ping_operation(STATIC, "GET"))
+@router.get("/shk/{workflow_id}", responses=PING_ERRORS, openapi_extra=ping_operation(STATIC, "GET"))
 async def ping_static_by_get(request: Request) -> Response:
     """Reports a stage of a static workflow."""
     return await _ping(request, STATIC)
 
 
-@router.post("/shk/{workflow_id}", responses=_ERRORS, openapi_extra=ping_operation(STATIC, "POST"))
+@router.post("/shk/{workflow_id}", responses=PING_ERRORS, openapi_extra=ping_operation(STATIC, "POST"))
 async def ping_static(request: Request) -> Response:
     """Reports a stage of a static workflow, with a payload."""
     return await _ping(request, STATIC)
 
 
-@router.get("/dhk/{workflow_id}", responses=_ERRORS, openapi_extra=ping_operation(DYNAMIC, "GET"))
+@router.get("/dhk/{workflow_id}", responses=PING_ERRORS, openapi_extra=ping_operation(DYNAMIC, "GET"))
 async def ping_dynamic_by_get(request: Request) -> Response:
     """Reports a stage of a dynamic workflow; `start=yes` opens an instance, and the workflow if need be."""
     return await _ping(request, DYNAMIC)
 
 
-@router.post("/dhk/{workflow_id}", responses=_ERRORS, openapi_extra=ping_operation(DYNAMIC, "POST"))
+@router.post("/dhk/{workflow_id}", responses=PING_ERRORS, openapi_extra=ping_operation(DYNAMIC, "POST"))
 async def ping_dynamic(request: Request) -> Response:
     """Reports a stage of a dynamic workflow, with a payload."""
     return await _ping(request, DYNAMIC)

@@ -1,10 +1,13 @@
 """Workflow definitions."""
 
+from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.deps import PrincipalDep, SessionDep, SessionsDep, Text
 from api.gateway import Gateway
@@ -12,7 +15,7 @@ from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.security import ensure_owner
 from config.clock import utc_now
-from domain.errors import Conflict, NotFound
+from domain.errors import Conflict, InvalidRequest, NotFound
 from domain.ids import new_workflow_id
 from domain.workflows import (
     DEFAULT_GRACE_PERIOD_SECONDS,
@@ -65,24 +68,11 @@ class WorkflowInput(BaseModel):
     idle_timeout_seconds: Seconds | None = DEFAULT_IDLE_TIMEOUT_SECONDS
     grace_period_seconds: Grace = DEFAULT_GRACE_PERIOD_SECONDS
 
-    @model_validator(mode="after")
-    def _stages_are_numbered(self) -> Self:
-        if sorted(stage.order for stage in self.stages) != list(range(1, len(self.stages) + 1)):
-            raise ValueError("stages: the orders must be 1, 2, 3 … without a gap or a repetition")
-        return self
-
 
 class NewWorkflow(WorkflowInput):
     kind: WorkflowKind
     id: str | None = Field(None, pattern=r"^[A-Za-z0-9_.\-]{1,128}$", description="Chosen by us if left out.")
     name: Name
-
-    @model_validator(mode="after")
-    def _stages_fit_kind(self) -> Self:
-        if (self.kind is WorkflowKind.STATIC) != bool(self.stages):
-            need = "needs at least one stage" if self.kind is WorkflowKind.STATIC else "takes no stages"
-            raise ValueError(f"stages: a {self.kind} workflow {need}")
-        return self
 
 
 class WorkflowView(BaseModel):
@@ -133,7 +123,7 @@ async def create_workflow(
         name=body.name,
         slug=slug,
         validation_mode=body.validation_mode,
-        stages=_stages(body.stages),
+        stages=_stages(body.kind, body.stages),
         stage_timeout_seconds=body.stage_timeout_seconds,
         instance_timeout_seconds=body.instance_timeout_seconds,
         idle_timeout_seconds=body.idle_timeout_seconds,
@@ -143,7 +133,7 @@ async def create_workflow(
     workflow = Workflow(**columns_of(definition), created_at=now, updated_at=now, deleted_at=None)
     workflow = await session.merge(workflow) if existing is not None else workflow
     session.add(workflow)
-    await session.flush()
+    await _flush(session)
     return _view(workflow, request)
 
 
@@ -179,8 +169,7 @@ async def change_workflow(
         if changes.get(name, "") is None:
             del changes[name]
     if "stages" in changes:
-        NewWorkflow.model_validate({"kind": workflow.kind, "name": workflow.name, "stages": changes["stages"]})
-        changes["stages"].sort(key=lambda stage: stage["order"])
+        changes["stages"] = [asdict(stage) for stage in _stages(WorkflowKind(workflow.kind), body.stages)]
     if "slug" in changes and await slug_is_taken(
         session, principal.account_id, changes["slug"], other_than=workflow_id
     ):
@@ -188,7 +177,7 @@ async def change_workflow(
     for name, value in changes.items():
         setattr(workflow, name, value)
     workflow.updated_at = utc_now()
-    await session.flush()
+    await _flush(session)
     return _view(workflow, request)
 
 
@@ -215,18 +204,30 @@ async def owned_workflow(session: SessionDep, principal: PrincipalDep, workflow_
     return workflow
 
 
-def _stages(stages: list[StageInput]) -> tuple[StageDefinition, ...]:
-    return tuple(
-        StageDefinition(stage.order, stage.name, stage.timeout_seconds)
-        for stage in sorted(stages, key=lambda stage: stage.order)
-    )
+def _stages(kind: WorkflowKind, stages: list[StageInput]) -> tuple[StageDefinition, ...]:
+    """In order. Raises InvalidRequest naming `stages` when they have gaps, or are not for this kind of workflow."""
+    if (kind is WorkflowKind.STATIC) != bool(stages):
+        need = "needs at least one stage" if kind is WorkflowKind.STATIC else "takes no stages: they appear as pinged"
+        raise InvalidRequest.of_field("stages", f"a {kind} workflow {need}")
+    in_order = sorted(stages, key=lambda stage: stage.order)
+    if [stage.order for stage in in_order] != list(range(1, len(stages) + 1)):
+        raise InvalidRequest.of_field("stages", "the orders must be 1, 2, 3 … without a gap or a repetition")
+    return tuple(StageDefinition(stage.order, stage.name, stage.timeout_seconds) for stage in in_order)
+
+
+async def _flush(session: AsyncSession) -> None:
+    """Raises Conflict when another request was quicker to take the id or the slug."""
+    try:
+        await session.flush()
+    except IntegrityError:
+        raise Conflict("The id or the slug was taken by another request just now; choose another.") from None
 
 
 def _slug_of(name: str, workflow_id: str) -> str:
     slug = "-".join(
         "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in name).lower().split()
     )
-    return slug[:120] or workflow_id.lower()
+    return slug[:120].strip("-") or workflow_id.lower()
 
 
 def _view(workflow: Workflow, request: Request) -> WorkflowView:

@@ -5,14 +5,13 @@ import time
 from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple
 
-from limits import RateLimitItemPerMinute
-from limits.storage import Storage
-from limits.strategies import FixedWindowRateLimiter
 from starlette.types import Scope
 
 from api.security.principal import Principal
 from config.settings import Settings
 from domain.errors import RateLimited
+
+WINDOW_SECONDS: Final = 60
 
 QUOTA: Final = "pingpulse.quota"
 """Where a request's scope holds its Quota, for the middleware to put into the response's headers."""
@@ -33,10 +32,9 @@ class Limiter:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._limits = FixedWindowRateLimiter(Windows())
-        self._pings = RateLimitItemPerMinute(settings.pings_per_minute, namespace="pings")
-        self._requests = RateLimitItemPerMinute(settings.requests_per_minute, namespace="requests")
-        self._logins = RateLimitItemPerMinute(settings.failed_logins_per_minute, namespace="logins")
+        self._pings = Windows(settings.pings_per_minute)
+        self._requests = Windows(settings.requests_per_minute)
+        self._logins = Windows(settings.failed_logins_per_minute)
 
     def hit_ping(self, scope: Scope, principal: Principal) -> None:
         """Counts a ping. Raises RateLimited beyond the key's quota."""
@@ -58,70 +56,54 @@ class Limiter:
     def forgive_login(self, scope: Scope, email: str) -> None:
         """Takes back this one attempt, which did not fail. Earlier failures stay counted: a login resets nothing."""
         for caller in (f"address:{_network(scope)}", f"email:{email}"):
-            self._limits.hit(self._logins, caller, cost=-1)
+            self._logins.take_back(caller)
 
-    def _hit(self, scope: Scope, limit: RateLimitItemPerMinute, caller: str, what: str) -> None:
-        allowed = self._limits.hit(limit, caller)
-        reset_time, remaining = self._limits.get_window_stats(limit, caller)
-        quota = Quota(limit.amount, remaining, max(1, math.ceil(reset_time - time.time())))
+    def _hit(self, scope: Scope, windows: "Windows", caller: str, what: str) -> None:
+        now = time.time()
+        count, ends = windows.hit(caller, now)
+        quota = Quota(windows.limit, max(0, windows.limit - count), max(1, math.ceil(ends - now)))
         scope[QUOTA] = quota
-        if not allowed:
+        if count > windows.limit:
             raise RateLimited(
                 f"More than {quota.limit} {what} a minute. Try again in {quota.reset} s.", retry_after=quota.reset
             )
 
 
-class Windows(Storage):
-    """Counters for `limits`, for use from one event loop.
+class Windows:
+    """How often each caller came in its present window, for use from one event loop. `limit` is for whom asks.
 
-    Its own in-memory storage starts a timer thread with the first hit after every 10 ms: 200 µs on the path of
-    a ping, and threads left when the process ends. This one forgets old windows while it counts.
+    Our own, because this is on the path of every ping: the library `limits` takes 4 µs a hit, and its storage in
+    memory starts a thread for many of them.
     """
 
-    STORAGE_SCHEME = None
     _SWEEP_AT: Final = 1000
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, limit: int) -> None:
+        self.limit: Final = limit
         self._windows: dict[str, tuple[int, float]] = {}
         self._sweep_at = self._SWEEP_AT
 
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        return ValueError
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        now = time.time()
-        count, ends = self._windows.get(key, (0, 0.0))
+    def hit(self, caller: str, now: float) -> tuple[int, float]:
+        """Counts one; the count and the time, in seconds since the epoch, at which the window ends."""
+        count, ends = self._windows.get(caller, (0, 0.0))
         if ends <= now:
-            count, ends = 0, now + expiry
+            count, ends = 0, now + WINDOW_SECONDS
             if len(self._windows) >= self._sweep_at:
                 self._sweep(now)
-        # Never below zero: a hit taken back may have been counted in the window before.
-        count = max(0, count + amount)
-        self._windows[key] = (count, ends)
-        return count
+        window = self._windows[caller] = (count + 1, ends)
+        return window
 
-    def get(self, key: str) -> int:
-        count, ends = self._windows.get(key, (0, 0.0))
-        return count if ends > time.time() else 0
+    def take_back(self, caller: str) -> None:
+        """Uncounts one. Never below zero: it may have been counted in the window before."""
+        count, ends = self._windows.get(caller, (0, 0.0))
+        if count:
+            self._windows[caller] = (count - 1, ends)
 
-    def get_expiry(self, key: str) -> float:
-        return self._windows.get(key, (0, time.time()))[1]
-
-    def clear(self, key: str) -> None:
-        self._windows.pop(key, None)
-
-    def reset(self) -> int:
-        count = len(self._windows)
-        self._windows.clear()
-        return count
-
-    def check(self) -> bool:
-        return True
+    def __len__(self) -> int:
+        return len(self._windows)
 
     def _sweep(self, now: float) -> None:
-        self._windows = {key: window for key, window in self._windows.items() if window[1] > now}
+        self._windows = {caller: window for caller, window in self._windows.items() if window[1] > now}
         self._sweep_at = max(self._SWEEP_AT, 2 * len(self._windows))
 
 

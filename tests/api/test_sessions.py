@@ -22,8 +22,9 @@ from domain.keys import key_id_of, new_key
 from storage.base import Sessions, transaction
 from storage.sessions import LoginSession, create_session
 from storage.users import User, create_user
-from tests.api.conftest import PASSWORD, SECRET, Gateway, Team, api_key, log_in
+from tests.api.conftest import PASSWORD, Gateway, Team, api_key, log_in
 from tests.api.test_errors import problem
+from tests.support.stack import SECRET
 
 
 @pytest.mark.parametrize("kind", ["json", "data"])
