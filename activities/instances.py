@@ -1,17 +1,21 @@
 """What an InstanceWorkflow may ask of Postgres. Each method is one idempotent transaction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
-from domain.evaluation import Change
-from domain.instances import InstanceState, InstanceStatus, Outage, merge
+from domain.evaluation import Change, InstanceView, StageView, change_between, evaluate
+from domain.instances import InstanceState, InstanceStatus, Outage, StageStatus, merge
+from domain.pings import PingFact
+from domain.room import fitted
 from domain.strict import Verdict
 from domain.subjects import instance_subject
 from storage import gateways, instances, outbox, pings
 from storage.base import Sessions, snapshot, transaction
+from storage.instances import Instance
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,31 @@ class InstanceSnapshot:
 
 
 @dataclass(frozen=True)
-class Recording:
-    """What a workflow has decided and what has changed by it."""
+class InstanceQuestion:
+    """Which instance to load. `known` holds, by gateway, the last ping that the workflow has taken in before."""
 
-    change: Change | None
+    instance_id: str
+    known: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a workflow has decided and what has changed by it; `change.version` is one more than the last."""
+
+    change: Change
     verdicts: tuple[Verdict, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Nothing was written if any ping was withdrawn, or if it `is_stale`: somebody has recorded that version before.
+
+    The latter is a workflow task that was lost with its worker after it had recorded: what the journal says now
+    is more than the workflow knows.
+    """
+
+    withdrawn: tuple[int, ...] = ()
+    is_stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,7 +69,7 @@ class SilenceQuestion:
 
 @dataclass(frozen=True)
 class Silence:
-    """`is_certain` is False while pings of the subject are on their way."""
+    """`is_certain` is False while pings of the subject are on their way, or no gateway lives that could take any."""
 
     is_certain: bool
     outages: tuple[Outage, ...] = ()
@@ -60,40 +84,49 @@ class InstanceActivities:
         self._clock = clock
 
     @activity.defn
-    async def load_instance(self, instance_id: str) -> InstanceSnapshot | None:
+    async def load_instance(self, question: InstanceQuestion) -> InstanceSnapshot | None:
         """Where an instance's workflow begins; None if there is no such instance (any more).
 
         This is what makes Temporal expendable: a workflow that is gone is started by the next ping as it was.
+        Brings the read model up to what is returned, if it was recorded at all.
         """
         # Of one moment: a ping that leaves the outbox between two queries would be taken for delivered, and lost.
         async with snapshot(self._sessions) as session:
-            row = await instances.get_instance(session, instance_id)
+            row = await instances.get_instance(session, question.instance_id)
             if row is None:
                 return None
-            facts = await pings.list_facts(session, instance_id, delivered_only=True)
-            undelivered = await outbox.lowest_undelivered(session, instance_subject(row.workflow_id, instance_id))
-            highest = await pings.highest_by_gateway(session, instance_id)
-        state = InstanceState(instance_id, row.rules(), row.opened_at)
-        if row.status == InstanceStatus.TERMINATED:
-            state = InstanceState(instance_id, row.rules(), row.opened_at, terminated_at=row.completed_at)
-        delivered = {
-            gateway: undelivered[gateway] - 1 if gateway in undelivered else ping_id
-            for gateway, ping_id in highest.items()
-        }
-        return InstanceSnapshot(merge(state, facts), delivered, row.version)
+            facts, delivered = await _delivered(session, row, question.known)
+            is_ended = row.status == InstanceStatus.TERMINATED
+            state = InstanceState(
+                row.id,
+                row.rules(),
+                row.opened_at,
+                outages=await gateways.list_outages(session, row.opened_at, self._clock()),
+                # The deadline that it failed by has been checked.
+                confirmed_until=row.completed_at,
+                terminated_at=row.completed_at if is_ended else None,
+            )
+            state = fitted(merge(state, facts))
+            version = row.version
+            if version:
+                version += await _catch_up(session, row, evaluate(state))
+                await session.commit()
+        return InstanceSnapshot(state, delivered, version)
 
     @activity.defn
-    async def record(self, recording: Recording) -> list[int]:
-        """Writes verdicts, read model and transitions, all or nothing.
-
-        Returns the pings that were withdrawn before their verdict; if there are any, nothing was written.
-        """
-        async with transaction(self._sessions) as session:
-            if recording.verdicts and (withdrawn := await pings.decide(session, recording.verdicts)):
-                return withdrawn
-            if recording.change is not None:
-                await instances.record_change(session, recording.change)
-            return []
+    async def record(self, recording: Recording) -> Recorded:
+        """Writes verdicts, read model and transitions, all or nothing."""
+        change = recording.change
+        try:
+            async with transaction(self._sessions) as session:
+                # Verdicts first: a gateway that withdraws a ping locks the outbox and the instance in this order too.
+                if recording.verdicts and (withdrawn := await pings.decide(session, recording.verdicts)):
+                    raise _NothingWritten(Recorded(withdrawn=tuple(withdrawn)))
+                if not await instances.record_change(session, change) and await _is_stale(session, change):
+                    raise _NothingWritten(Recorded(is_stale=True))
+        except _NothingWritten as nothing:
+            return nothing.why
+        return Recorded()
 
     @activity.defn
     async def confirm_silence(self, question: SilenceQuestion) -> Silence:
@@ -103,8 +136,66 @@ class InstanceActivities:
                 return Silence(is_certain=False)
             row = await instances.get_instance(session, question.instance_id)
             was_ended = row is not None and row.status == InstanceStatus.TERMINATED
+            now = self._clock()
+            outages = await gateways.list_outages(session, question.since, now)
             return Silence(
-                is_certain=True,
-                outages=await gateways.list_outages(session, question.since, self._clock()),
+                is_certain=was_ended or not (outages and outages[-1].end >= now),
+                outages=outages,
                 terminated_at=row.completed_at if row is not None and was_ended else None,
             )
+
+
+class _NothingWritten(Exception):
+    """Rolls the transaction back."""
+
+    def __init__(self, why: Recorded) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+async def _is_stale(session: AsyncSession, change: Change) -> bool:
+    """Why a change was not written: False if its instance was ended, which nothing changes any more."""
+    row = await instances.get_instance(session, change.instance_id)
+    return row is None or row.version >= change.version
+
+
+async def _delivered(
+    session: AsyncSession, row: Instance, known: Mapping[int, int]
+) -> tuple[list[PingFact], dict[int, int]]:
+    """The pings that Temporal has been told of, and the last one of each gateway.
+
+    What a workflow knows belongs to them, even if its gateway has not come to say so in the outbox.
+    """
+    facts = await pings.list_facts(session, row.id, delivered_only=True)
+    if known:
+        told = {fact.id for fact in facts}
+        missing = [fact for fact in await pings.list_facts(session, row.id) if fact.id not in told]
+        facts += [fact for fact in missing if fact.id <= known.get(fact.gateway, 0)]
+    undelivered = await outbox.lowest_undelivered(session, instance_subject(row.workflow_id, row.id))
+    highest = await pings.highest_by_gateway(session, row.id)
+    delivered = {
+        gateway: max(undelivered[gateway] - 1 if gateway in undelivered else ping_id, known.get(gateway, 0))
+        for gateway, ping_id in highest.items()
+    }
+    return facts, delivered
+
+
+async def _catch_up(session: AsyncSession, row: Instance, now: InstanceView) -> int:
+    """Writes what the read model lacks of the view, as one more version; returns the number of versions written."""
+    recorded = InstanceView(
+        status=InstanceStatus(row.status),
+        stages={
+            stage.path: StageView(StageStatus(stage.status), stage.name, stage.agent, stage.error, stage.changed_at)
+            for stage in (await instances.list_stages(session, [row.id]))[row.id]
+        },
+        changed_at=now.changed_at,
+        failure_reason=row.failure_reason,
+        completed_at=row.completed_at,
+        closes_at=row.closes_at,
+        agent=row.agent,
+        last_ping_at=row.last_ping_at,
+        next_deadline=now.next_deadline,
+    )
+    if recorded == now:
+        return 0
+    return int(await instances.record_change(session, change_between(row.id, row.version + 1, recorded, now)))

@@ -10,13 +10,14 @@ from api.errors import install_error_handlers
 from api.gateway import Gateway
 from api.middleware import GatewayMiddleware
 from api.openapi import install_openapi
+from api.ping_docs import ping_paths
 from api.routes import errors, health, instances, keys, pings, session, workflows
 from api.security import install_security
 from config.settings import Settings
 from config.temporal import connect
 from storage.base import create_engine, create_sessions
 
-ROUTERS = (pings, workflows, instances, keys, session, errors, health)
+ROUTERS = (workflows, instances, keys, session, errors, health)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -53,7 +54,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings, app.state.sessions = settings, sessions
     install_security(app, settings, sessions)
     install_error_handlers(app)
-    install_openapi(app)
+    install_openapi(app, ping_paths())
+    app.router.routes[:0] = pings.stage_ping_routes()
     for module in ROUTERS:
         app.include_router(module.router)
     app.add_middleware(GatewayMiddleware, log_pings=settings.log_level == "debug")

@@ -233,8 +233,12 @@ class Gateway:
 
 
 def _receipt_of(ping: Ping) -> Receipt:
-    if ping.outcome == Outcome.REJECTED:
-        verdict = verdict_of(ping)
-        assert verdict is not None
+    """The answer as it was given, whatever became of the ping since. Raises the error if it was one."""
+    verdict = verdict_of(ping)
+    was_refused = verdict is not None and not verdict.accepted and ping.instance_id is not None
+    if ping.answered_status == InstanceStatus.PENDING and not was_refused:
+        # It came early; an instance may have adopted it since, or it is in the failed queue.
+        return Receipt(ping.workflow_id, None, InstanceStatus.PENDING)
+    if verdict is not None and not verdict.accepted:
         raise verdict.error()
-    return Receipt(ping.workflow_id, ping.instance_id, InstanceStatus(ping.answered_status or InstanceStatus.PENDING))
+    return Receipt(ping.workflow_id, ping.instance_id, InstanceStatus(ping.answered_status or InstanceStatus.RUNNING))

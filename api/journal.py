@@ -13,6 +13,7 @@ from sqlalchemy import exc
 from api import metrics
 from domain.errors import Unavailable
 from domain.pings import Outcome
+from domain.workflows import WorkflowKind
 from storage.base import Sessions
 from storage.batch import NewPing, Row
 from storage.joining import ConnectionLost, Joined, JoiningConnection, as_row, kept_as
@@ -22,7 +23,7 @@ from storage.rows import Journaled
 MAX_BATCH: Final = 256
 MAX_WAITING: Final = 5_000
 RETRY_SECONDS: Final = 2
-KEY_CONFLICT_RETRIES: Final = 20
+CONFLICT_RETRIES: Final = 20
 MAX_JOINED: Final = 10_000
 SETTLE_RETRY_SECONDS: Final = 0.2
 
@@ -74,6 +75,8 @@ class Journal:
             batch = self._take()
             if not self._waiting:
                 self._arrived.clear()
+            if not batch:
+                continue
             flush = asyncio.ensure_future(self._flush(batch))
             try:
                 await asyncio.shield(flush)
@@ -155,14 +158,15 @@ class Journal:
         """Remembers the instance that a workflow's pings go to; the short way makes sure that it still is."""
         if not isinstance(result, Journaled) or result.outcome is not Outcome.ACCEPTED:
             return
-        if result.instance_id is None or ping.request.instance_id is not None:
+        request = ping.request
+        if result.instance_id is None or request.instance_id is not None or request.kind is not WorkflowKind.DYNAMIC:
             return
         if len(self._joined) >= MAX_JOINED:
             self._joined.clear()
-        self._joined[result.workflow_id] = Joined(ping.account_id, ping.request.kind, result.instance_id)
+        self._joined[result.workflow_id] = Joined(ping.account_id, result.instance_id)
 
     async def _append(self, pings: list[NewPing]) -> list[Appended]:
-        for _ in range(KEY_CONFLICT_RETRIES):
+        for _ in range(CONFLICT_RETRIES):
             try:
                 async with self._sessions() as session:
                     results = await append(session, self._gateway_id, pings, self._clock())
@@ -173,9 +177,10 @@ class Journal:
                         if not await self._settle(pid):
                             raise
                     return results
-            except KeyInUseElsewhere:
+            except (KeyInUseElsewhere, exc.IntegrityError):
+                # Another gateway took the same key, id or slug a moment ago; the next look sees what it did.
                 continue
-        raise Unavailable("The Idempotency-Key is in use by a request on its way.", retry_after=RETRY_SECONDS)
+        raise Unavailable(_NOT_KEPT, retry_after=RETRY_SECONDS)
 
     async def _settle(self, lost_process: int) -> list[int]:
         """The pings kept by a commit whose answer got lost: one must not be refused and applied all the same.

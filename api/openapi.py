@@ -1,5 +1,6 @@
 """How errors look in the OpenAPI document: one schema, with examples for every route."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Final
 
@@ -68,10 +69,10 @@ _SECURITY: Final = {
 }
 
 
-def install_openapi(app: FastAPI) -> None:
+def install_openapi(app: FastAPI, paths: Mapping[str, Any] | None = None) -> None:
     """Replaces FastAPI's 422 with problems, gives every operation its 500, and says where credentials go.
 
-    A route for everybody says so by `openapi_extra=PUBLIC`.
+    `paths` are those that FastAPI knows nothing of. A route for everybody says so by `openapi_extra=PUBLIC`.
     """
 
     def openapi() -> dict[str, Any]:
@@ -79,6 +80,7 @@ def install_openapi(app: FastAPI) -> None:
         components = document.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
         if "Problem" not in schemas:
+            document["paths"] = {**(paths or {}), **document.get("paths", {})}
             _describe_problems(document, schemas)
             components["securitySchemes"] = _SECURITY
             document["security"] = [{name: []} for name in _SECURITY]

@@ -1,5 +1,6 @@
-"""The OpenAPI side of the stage pings, whose handlers read their parameters themselves."""
+"""The stage pings on the OpenAPI page: they are no FastAPI routes, so they are described here."""
 
+from copy import deepcopy
 from typing import Any, Final
 
 from api.openapi import problems
@@ -70,8 +71,15 @@ _PAYLOAD: Final = {
 }
 
 
-def ping_operation(kind: WorkflowKind, method: str) -> dict[str, Any]:
-    """Parameters, body and answer of a stage ping, for `openapi_extra`."""
+def ping_paths() -> dict[str, Any]:
+    """The stage pings as paths of an OpenAPI document."""
+    return {
+        f"/{prefix}/{{workflow_id}}": {method: _operation(kind, method) for method in ("get", "post")}
+        for prefix, kind in (("shk", WorkflowKind.STATIC), ("dhk", WorkflowKind.DYNAMIC))
+    }
+
+
+def _operation(kind: WorkflowKind, method: str) -> dict[str, Any]:
     stage = "stage" if kind is WorkflowKind.STATIC else "stagePath"
     parameters = [
         {
@@ -92,16 +100,26 @@ def ping_operation(kind: WorkflowKind, method: str) -> dict[str, Any]:
             _query("start", _FLAG, "`yes` opens a new instance."),
             _query("stagename", _TEXT, "A label for the stage."),
         ]
+    what = {
+        WorkflowKind.STATIC: "Reports a stage of a static workflow.",
+        WorkflowKind.DYNAMIC: "Reports a stage of a dynamic workflow; `start=yes` opens an instance, and the workflow "
+        "if need be.",
+    }
     operation: dict[str, Any] = {
+        "tags": ["pings"],
+        "operationId": f"ping_{kind}_by_{method}",
+        "summary": f"Ping a stage of a {kind} workflow",
+        "description": what[kind],
         "parameters": parameters,
         "responses": {
+            **{str(status): deepcopy(response) for status, response in PING_ERRORS.items()},
             "200": {
                 "description": "The ping is kept.",
                 "content": {"application/json": {"schema": {"type": "object"}, "example": _EXAMPLES[kind]}},
-            }
+            },
         },
     }
-    if method == "POST":
+    if method == "post":
         operation["requestBody"] = {
             "description": "The payload, and any of the parameters; those in the query win.",
             "content": {"application/json": _PAYLOAD},

@@ -143,14 +143,17 @@ def stand(state: InstanceState) -> Standing:
         # What failed and healed after the end was reached has put it off.
         healed = filter(None, map(healed_at, state.stages.values()))
         return _finished(state, InstanceStatus.COMPLETED, max([reached_at, *healed]))
-    if state.ping_count == 0:
-        return Standing(InstanceStatus.PENDING)
-    deadlines = sorted(_deadlines(state, covered, missing, reached_at), key=lambda deadline: deadline.at)
+    has_begun = state.ping_count > 0
+    deadlines = sorted(
+        (item for item in _deadlines(state, covered, missing, reached_at) if has_begun or item.path is None),
+        key=lambda deadline: deadline.at,
+    )
     until = state.confirmed_until
     passed = tuple(deadline for deadline in deadlines if until is not None and deadline.at <= until)
     if passed:
         return _finished(state, InstanceStatus.FAILED, passed[0].at, passed[0].reason, passed)
-    return Standing(InstanceStatus.RUNNING, next_deadline=deadlines[0] if deadlines else None)
+    status = InstanceStatus.RUNNING if has_begun else InstanceStatus.PENDING
+    return Standing(status, next_deadline=deadlines[0] if deadlines else None)
 
 
 def _finished(
@@ -164,10 +167,8 @@ def _finished(
     return Standing(status, reason, at, closes_at, Deadline(closes_at, "closes"), passed)
 
 
-def change_between(instance_id: str, version: int, before: InstanceView | None, after: InstanceView) -> Change | None:
-    """What has to be told when `before` has become `after`; None if nothing has changed."""
-    if before == after:
-        return None
+def change_between(instance_id: str, version: int, before: InstanceView | None, after: InstanceView) -> Change:
+    """What has to be told when `before` has become `after`."""
     old_stages = before.stages if before is not None else {}
     return Change(
         instance_id=instance_id,

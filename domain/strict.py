@@ -1,11 +1,13 @@
 """The order that strict workflows insist on, and the verdict on a ping."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from domain import paths
 from domain.errors import DomainError
-from domain.instances import InstanceState, InstanceStatus
+from domain.evaluation import stand
+from domain.instances import InstanceState, InstanceStatus, merge
 from domain.pings import PingFact, PingStatus
 
 
@@ -91,6 +93,33 @@ def judge(state: InstanceState, ping: PingFact, closes_at: datetime | None) -> D
             f"Stage {ping.path} is not defined; this workflow has the stages 1 to {count}.", expected_stage=expected
         )
     return _out_of_order(state, ping.path, path, expected)
+
+
+def judge_all(state: InstanceState, pings: Iterable[PingFact]) -> tuple[list[Verdict], InstanceState]:
+    """Judges `pings` one after the other; returns the verdicts and the state with the accepted ones taken in."""
+    verdicts: list[Verdict] = []
+    standing = stand(state)
+    for ping in pings:
+        rejection = judge(state, ping, standing.closes_at)
+        if rejection is None:
+            state = merge(state, [ping])
+            standing = stand(state)
+            verdicts.append(Verdict(ping.id, accepted=True, instance_status=standing.status))
+        else:
+            verdicts.append(_rejected(ping, standing.status, rejection))
+    return verdicts, state
+
+
+def _rejected(ping: PingFact, status: InstanceStatus, rejection: DomainError) -> Verdict:
+    expected = rejection.extra.get("expected_stage")
+    return Verdict(
+        ping.id,
+        accepted=False,
+        instance_status=status,
+        code=rejection.code,
+        message=rejection.message,
+        expected=str(expected) if expected is not None else None,
+    )
 
 
 def _out_of_order(state: InstanceState, text: str, path: paths.Numbers, expected: str) -> DomainError | None:

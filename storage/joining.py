@@ -43,7 +43,6 @@ class Joined:
     """The instance that the last ping of a workflow joined."""
 
     account_id: str
-    kind: WorkflowKind
     instance_id: str
 
 
@@ -53,11 +52,11 @@ def as_row(ping: NewPing, joined: Joined | None) -> Row | None:
     if (
         joined is None
         or joined.account_id != ping.account_id
-        or joined.kind is not request.kind
+        # The answer to a static ping tells whether it was the last one missing, which takes a look at the others.
+        or request.kind is not WorkflowKind.DYNAMIC
         or ping.idempotency_key is not None
         or request.start
         or request.instance_id is not None
-        or (request.kind is WorkflowKind.STATIC and request.fact.path == "1")
     ):
         return None
     status = routing.predicted_status(InstanceStatus.RUNNING, request.fact)

@@ -93,7 +93,7 @@ def _document(position: int, row: Row) -> dict[str, Any]:
         "reason_code": rejection.code if rejection else None,
         "reason": rejection.message if rejection else None,
         "expected_stage": rejection.extra.get("expected_stage") if rejection else None,
-        "answered_status": row.status,
+        "answered_status": None if rejection else row.status,
     }
 
 

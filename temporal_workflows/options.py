@@ -9,6 +9,7 @@ from temporalio.common import RetryPolicy
 class LocalActivityOptions(TypedDict):
     start_to_close_timeout: timedelta
     retry_policy: RetryPolicy
+    local_retry_threshold: timedelta
 
 
 READ_MODEL: Final[LocalActivityOptions] = {
@@ -18,4 +19,7 @@ READ_MODEL: Final[LocalActivityOptions] = {
     "retry_policy": RetryPolicy(
         initial_interval=timedelta(milliseconds=100), backoff_coefficient=2, maximum_interval=timedelta(seconds=15)
     ),
+    # A workflow that waits for longer does so with a timer: waiting inside its workflow task it would hold one of
+    # the worker's slots, answer no query, and write to its history every few seconds all the same.
+    "local_retry_threshold": timedelta(seconds=5),
 }

@@ -1,14 +1,16 @@
-"""/shk and /dhk: the stage pings. Bare handlers, because a dependency stack would cost more than the ping."""
+"""/shk and /dhk: the stage pings."""
 
 from time import perf_counter
 from typing import Any, Final
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from api import metrics
 from api.gateway import Gateway, Receipt
-from api.ping_docs import PING_ERRORS, ping_operation
 from api.ping_input import StagePing, check_workflow_id, parse_stage_ping, read_body, read_query
 from api.security import admit_ping
 from config.clock import utc_now
@@ -19,9 +21,8 @@ from domain.routing import Request as Routing
 from domain.workflows import WorkflowKind
 from storage.batch import NewPing
 
-router = APIRouter(tags=["pings"])
-
 STATIC, DYNAMIC = WorkflowKind.STATIC, WorkflowKind.DYNAMIC
+_ACCEPTED: Final = {kind: metrics.PINGS.labels(kind.value, "accepted") for kind in WorkflowKind}
 _STAGE_PARAMETER: Final = {STATIC: "stage", DYNAMIC: "stagePath"}
 
 
@@ -42,7 +43,7 @@ async def _ping(request: Request, kind: WorkflowKind) -> Response:
     except DomainError as error:
         metrics.PINGS.labels(kind.value, error.code).inc()
         raise
-    metrics.PINGS.labels(kind.value, "accepted").inc()
+    _ACCEPTED[kind].inc()
     metrics.ACK_LATENCY.observe(perf_counter() - started)
     return Response(orjson.dumps(_answer(receipt, kind, said.path)), media_type="application/json")
 
@@ -84,25 +85,28 @@ def _answer(receipt: Receipt, kind: WorkflowKind, path: str) -> dict[str, Any]:
     return answer
 
 
-@router.get("/shk/{workflow_id}", responses=PING_ERRORS, openapi_extra=ping_operation(STATIC, "GET"))
-async def ping_static_by_get(request: Request) -> Response:
-    """Reports a stage of a static workflow."""
-    return await _ping(request, STATIC)
+class StagePingEndpoint:
+    """The endpoint of one kind of workflow, as plain ASGI.
+
+    What FastAPI does between a route and its handler would take a third of the time of a ping
+    (docs/decisions/0006-what-a-ping-costs.md). `api/ping_docs.py` describes it for the OpenAPI page instead.
+    """
+
+    def __init__(self, kind: WorkflowKind) -> None:
+        self._kind = kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await _ping(Request(scope, receive), self._kind)
+        await response(scope, receive, send)
 
 
-@router.post("/shk/{workflow_id}", responses=PING_ERRORS, openapi_extra=ping_operation(STATIC, "POST"))
-async def ping_static(request: Request) -> Response:
-    """Reports a stage of a static workflow, with a payload."""
-    return await _ping(request, STATIC)
-
-
-@router.get("/dhk/{workflow_id}", responses=PING_ERRORS, openapi_extra=ping_operation(DYNAMIC, "GET"))
-async def ping_dynamic_by_get(request: Request) -> Response:
-    """Reports a stage of a dynamic workflow; `start=yes` opens an instance, and the workflow if need be."""
-    return await _ping(request, DYNAMIC)
-
-
-@router.post("/dhk/{workflow_id}", responses=PING_ERRORS, openapi_extra=ping_operation(DYNAMIC, "POST"))
-async def ping_dynamic(request: Request) -> Response:
-    """Reports a stage of a dynamic workflow, with a payload."""
-    return await _ping(request, DYNAMIC)
+def stage_ping_routes() -> list[Route]:
+    """To be put before all others. GET and POST only: Starlette adds HEAD to GET, but looking is not pinging."""
+    routes = [
+        Route("/shk/{workflow_id}", StagePingEndpoint(STATIC), methods=["GET", "POST"]),
+        Route("/dhk/{workflow_id}", StagePingEndpoint(DYNAMIC), methods=["GET", "POST"]),
+    ]
+    for route in routes:
+        assert route.methods is not None
+        route.methods.discard("HEAD")
+    return routes

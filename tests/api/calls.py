@@ -1,11 +1,13 @@
 """Calls to a gateway, so that tests read like what a user does."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
+from config.clock import utc_now
 from tests.support.waiting import until
 
 JSON = {"Content-Type": "application/json"}
@@ -29,11 +31,11 @@ class Calls:
         assert response.status_code == expected, response.text
         return response.json()
 
-    async def define(self, kind: str = "static", stages: int = 3, **fields: Any) -> str:
-        """A new workflow's id; its name and, if static, its stages are made up."""
+    async def define(self, kind: str = "static", stages: int | list[dict[str, Any]] = 3, **fields: Any) -> str:
+        """A new workflow's id; `stages` are those of a static one, or how many."""
         body = {"kind": kind, "name": "A workflow", **fields}
-        if kind == "static" and "stages" not in fields:
-            body["stages"] = [{"order": order} for order in range(1, stages + 1)]
+        if kind == "static":
+            body["stages"] = in_order(stages) if isinstance(stages, int) else stages
         response = await self.http.post("/api/workflows", json=body)
         assert response.status_code == 201, response.text
         return str(response.json()["id"])
@@ -72,24 +74,24 @@ class Calls:
 
         async def has_it() -> Any:
             instance = await self.instance(instance_id)
-            return instance if any(_is_to(item, status) for item in instance["transitions"]) else None
+            steps = [item["to_status"] for item in instance["transitions"] if item["stage_path"] is None]
+            return instance if steps[-1:] == [status] else None
 
         return dict(await until(has_it))
 
     async def closed(self, instance_id: str) -> None:
         """Returns when the instance takes no more pings."""
 
-        async def refuses() -> bool:
-            workflow_id = (await self.instance(instance_id))["workflow_id"]
-            endpoint = "shk" if instance_id.startswith("s") else "dhk"
-            params = {"stage": "1", "instance_id": instance_id, "agent": "closer"}
-            return (await self.http.get(f"/{endpoint}/{workflow_id}", params=params)).status_code == 409
+        async def is_closed() -> bool:
+            closes_at = (await self.instance(instance_id))["closes_at"]
+            return closes_at is not None and utc_now() > datetime.fromisoformat(closes_at)
 
-        await until(refuses, every=0.1)
+        await until(is_closed, every=0.05)
 
 
-def _is_to(transition: dict[str, Any], status: str) -> bool:
-    return transition["stage_path"] is None and transition["to_status"] == status
+def in_order(count: int) -> list[dict[str, Any]]:
+    """The stages 1 to `count` of a definition."""
+    return [{"order": order} for order in range(1, count + 1)]
 
 
 def expected_stages(pings: list[dict[str, Any]]) -> list[tuple[str, str, str | None]]:

@@ -1,0 +1,104 @@
+"""The OpenAPI page is true: what it offers works, and errors are the ones it names."""
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import APIOperation, Case
+
+from api.app import create_app
+from api.errors import Problem
+from tests.api.calls import Calls
+from tests.support.stack import Stack
+
+EXAMPLES = 12
+
+
+async def test_the_pages_are_there(ours: Calls) -> None:
+    page = await ours.http.get("/docs")
+    assert page.status_code == 200
+    assert "/openapi.json" in page.text
+    errors = (await ours.http.get("/docs/errors")).text
+    for code in documented_codes(await ours.get("/openapi.json")):
+        assert f'id="{code}"' in errors, code
+
+
+def documented_codes(document: dict[str, Any]) -> set[str]:
+    return {
+        code
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for response in operation["responses"].values()
+        for code in response.get("content", {}).get("application/problem+json", {}).get("examples", {})
+    }
+
+
+async def test_every_route_documents_its_errors_with_examples(ours: Calls) -> None:
+    document = await ours.get("/openapi.json")
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"], (method, path)
+            errors = {status: item for status, item in operation["responses"].items() if status >= "4"}
+            assert "500" in errors
+            if path == "/health":
+                continue
+            if path != "/metrics":
+                assert {"400", "401", "429", "503"} <= set(errors), (method, path)
+            assert ("404" in errors) == ("{" in path), (method, path)
+            for status, response in errors.items():
+                examples = response["content"]["application/problem+json"]["examples"]
+                for code, example in examples.items():
+                    Problem.model_validate(example["value"])
+                    assert (example["value"]["code"], str(example["value"]["status"])) == (code, status)
+    pings = document["paths"]["/dhk/{workflow_id}"]["post"]["responses"]
+    codes = {
+        code
+        for item in pings.values()
+        for code in item["content"].get("application/problem+json", {}).get("examples", ())
+    }
+    assert codes >= {"stage_missed", "stage_out_of_order", "agent_required", "no_open_instance", "instance_closed"}
+    assert codes >= {"payload_too_large", "conflict", "forbidden", "not_found"}
+
+
+def operations() -> list[Any]:
+    """Read without a server: parametrising happens before any has started."""
+    app = create_app(offline_settings())
+    schema = schemathesis.openapi.from_dict(app.openapi())
+    return [result.ok() for result in schema.get_all_operations()]
+
+
+def offline_settings() -> Any:
+    from pydantic import SecretStr
+
+    from config.settings import Settings
+
+    return Settings(
+        _env_file=None, database_url=SecretStr("postgresql://nobody@127.0.0.1/nothing"), secret_key=SecretStr("x" * 32)
+    )
+
+
+@pytest.mark.parametrize("operation", operations(), ids=lambda operation: operation.label)
+def test_nothing_that_fits_or_breaks_the_schema_breaks_us(
+    operation: "APIOperation[Any, Any, Any]", quick_gateway: str, stack: Stack
+) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(
+        st.one_of(operation.as_strategy(), operation.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE))
+    )
+    def check(case: Case) -> None:
+        response = case.call(base_url=quick_gateway, headers={"X-API-Key": stack.key})
+        assert response.status_code < 500, response.text
+        if response.status_code >= 400:
+            assert response.headers["content-type"] == ["application/problem+json"]
+            Problem.model_validate(response.json())
+
+    check()

@@ -1,0 +1,73 @@
+"""Do the answers, the journal and the workflows agree?"""
+
+from collections import Counter
+
+from sqlalchemy import func, select
+from temporalio.client import Client
+
+from api.views import fold_instance
+from domain.subjects import instance_subject
+from storage.base import Sessions
+from storage.instances import Instance
+from storage.outbox import OutboxRow
+from storage.pings import Ping
+from temporal_workflows.instance import InstanceWorkflow
+from tests.crash.callers import Answers
+from tests.crash.stack import Up
+from tests.support.waiting import until
+
+
+async def check_books(up: Up, answers: Answers) -> None:
+    """Every acknowledged ping is in the journal and applied, once; none that was answered with an error is."""
+    temporal = await up.temporal()
+    async with up.sessions() as sessions:
+        await until(lambda: _outbox_is_empty(sessions), timeout=30, every=0.1)
+        await _check_journal(sessions, answers)
+        for instance in await _instances(sessions):
+            await _check_instance(sessions, temporal, instance)
+
+
+async def _outbox_is_empty(sessions: Sessions) -> bool:
+    async with sessions() as session:
+        return await session.scalar(select(func.count()).select_from(OutboxRow)) == 0
+
+
+async def _check_journal(sessions: Sessions, answers: Answers) -> None:
+    marker = Ping.payload["marker"].as_string()
+    async with sessions() as session:
+        rows = (await session.execute(select(marker, Ping.outcome))).all()
+    outcomes: dict[str, list[str]] = {}
+    for name, outcome in rows:
+        outcomes.setdefault(name, []).append(outcome)
+    accepted = Counter(name for name, outcome in rows if outcome == "accepted")
+    assert {name for name in answers.acknowledged if accepted[name] != 1} == set(), "acknowledged: once each"
+    assert {name for name in answers.refused if accepted[name]} == set(), "refused: never"
+    assert {name: found for name, found in outcomes.items() if len(found) > 1 and accepted[name] != 1} == {}
+    assert not [name for name, outcome in rows if outcome == "pending"], "every ping has found its end"
+
+
+async def _instances(sessions: Sessions) -> list[Instance]:
+    async with sessions() as session:
+        return list((await session.scalars(select(Instance))).all())
+
+
+async def _check_instance(sessions: Sessions, temporal: Client, instance: Instance) -> None:
+    """The workflow has counted each accepted ping once, and shows what the journal adds up to."""
+    handle = temporal.get_workflow_handle_for(InstanceWorkflow.run, instance_subject(instance.workflow_id, instance.id))
+    async with sessions() as session:
+        accepted = await session.scalar(
+            select(func.count()).where(Ping.instance_id == instance.id, Ping.outcome == "accepted")
+        )
+        folded = await fold_instance(session, instance)
+    counts: list[int] = []
+
+    async def has_caught_up() -> bool:
+        snapshot = await handle.query(InstanceWorkflow.state)
+        counts.append(snapshot.state.ping_count if snapshot is not None else -1)
+        return counts[-1] >= (accepted or 0)
+
+    await until(has_caught_up, timeout=30, every=0.1)
+    assert counts[-1] == accepted, f"instance {instance.id} has counted {counts[-1]} of {accepted} pings"
+    shown = await handle.query(InstanceWorkflow.tree)
+    assert shown is not None
+    assert (shown.status, shown.stages) == (folded.status, folded.stages), f"instance {instance.id}"
