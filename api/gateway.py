@@ -35,6 +35,7 @@ from storage.rows import Journaled
 
 DRAIN_SECONDS: Final = 3.0
 RETRY_SECONDS: Final = 2
+MAX_DELETED_AT_ONCE: Final = 1_000
 
 log = structlog.get_logger(__name__)
 
@@ -224,12 +225,11 @@ class Gateway:
 
     async def _delete_delivered(self) -> None:
         """In the order of delivery, so that what is left of a subject is always its latest pings."""
-        if not self._delivered:
-            return
-        ping_ids = list(self._delivered)
-        async with transaction(self._sessions) as session:
-            await outbox.delete_delivered(session, ping_ids)
-        del self._delivered[: len(ping_ids)]
+        while self._delivered:
+            ping_ids = self._delivered[:MAX_DELETED_AT_ONCE]
+            async with transaction(self._sessions) as session:
+                await outbox.delete_delivered(session, ping_ids)
+            del self._delivered[: len(ping_ids)]
 
 
 def _receipt_of(ping: Ping) -> Receipt:

@@ -15,7 +15,9 @@ SIGNALS = Counter("pingpulse_signals", "Signals and updates sent to Temporal.", 
 PINGS_PER_SIGNAL = Histogram(
     "pingpulse_pings_per_signal", "Pings that travelled together.", buckets=(1, 2, 5, 10, 50, 100, 500)
 )
-DELIVERY_LAG = Histogram("pingpulse_delivery_lag_seconds", "From receiving a ping to Temporal having it.", buckets=_LAG)
+DELIVERY_LAG = Histogram(
+    "pingpulse_delivery_lag_seconds", "From receiving the oldest ping of a signal to Temporal having it.", buckets=_LAG
+)
 DELIVERY_FAILURES = Counter("pingpulse_delivery_failures", "Calls to Temporal that had to be repeated.")
 OUTBOX_DEPTH = Gauge("pingpulse_outbox_pings", "Journaled pings that Temporal does not have yet.")
 OUTBOX_AGE = Gauge("pingpulse_outbox_age_seconds", "Age of the oldest of them.")

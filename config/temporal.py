@@ -1,13 +1,20 @@
 """The Temporal client of every process, and what it needs registered at the server."""
 
+import asyncio
 import logging
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
+from typing import Final
 
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import PayloadCodec
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -16,9 +23,40 @@ from temporal_workflows.search_attributes import SEARCH_ATTRIBUTES
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
 
+COMPRESSED_ABOVE_BYTES = 64 * 1024
+
+
+class LargePayloadCodec(PayloadCodec):
+    """Compresses what is large: thousands of pings in one signal, the state of a run of thousands of stages.
+
+    They shrink to a tenth, which keeps them clear of Temporal's limits and its database small. What a person
+    reads in the Temporal UI is small, and stays plain JSON.
+    """
+
+    _ENCODING: Final = b"binary/zlib"
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [await self._compressed(payload) for payload in payloads]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [
+            Payload.FromString(await asyncio.to_thread(zlib.decompress, payload.data))
+            if payload.metadata.get("encoding") == self._ENCODING
+            else payload
+            for payload in payloads
+        ]
+
+    async def _compressed(self, payload: Payload) -> Payload:
+        if len(payload.data) <= COMPRESSED_ABOVE_BYTES:
+            return payload
+        # In a thread, because the gateway's loop has pings to answer meanwhile. zlib lets go of the GIL.
+        data = await asyncio.to_thread(zlib.compress, payload.SerializeToString(), 1)
+        return Payload(metadata={"encoding": self._ENCODING}, data=data)
+
+
 # The same JSON as the default converter's, by pydantic's Rust core: reading a signal of thousands of pings takes
 # a thirtieth of the time, writing it an eighth.
-DATA_CONVERTER = pydantic_data_converter
+DATA_CONVERTER = replace(pydantic_data_converter, payload_codec=LargePayloadCodec())
 
 
 def temporal_address(settings: Settings) -> str:
