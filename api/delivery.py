@@ -1,6 +1,8 @@
 """The calls to Temporal: starting, telling and asking the workflow of an instance."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -11,6 +13,7 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
+from temporalio.service import RPCError, RPCStatusCode
 
 from domain.evaluation import InstanceView
 from domain.pings import PingFact
@@ -68,18 +71,30 @@ class Temporal:
     async def query(self, subject: str, timeout_seconds: float) -> InstanceView | None:
         """The instance as its workflow shows it; None before it is loaded. Raises RPCError."""
         handle = self._client.get_workflow_handle_for(InstanceWorkflow.run, subject)
-        return await handle.query(InstanceWorkflow.tree, rpc_timeout=timedelta(seconds=timeout_seconds))
+        with _connection_errors():
+            async with asyncio.timeout(timeout_seconds):
+                return await handle.query(InstanceWorkflow.tree, rpc_timeout=timedelta(seconds=timeout_seconds))
 
     async def end(self, subject: str) -> None:
         """Tells a workflow that its instance was ended in Postgres. Raises RPCError."""
         handle = self._client.get_workflow_handle_for(InstanceWorkflow.run, subject)
-        await handle.signal(InstanceWorkflow.instance_terminated, rpc_timeout=SIGNAL_TIMEOUT)
+        with _connection_errors():
+            await handle.signal(InstanceWorkflow.instance_terminated, rpc_timeout=SIGNAL_TIMEOUT)
 
     async def is_reachable(self) -> bool:
         try:
             return await self._client.service_client.check_health(timeout=timedelta(seconds=1))
         except Exception:  # whatever it is, it does not answer
             return False
+
+
+@contextmanager
+def _connection_errors() -> Iterator[None]:
+    """A lazy client that cannot connect raises RuntimeError, and the first connection has a timeout of its own."""
+    try:
+        yield
+    except (RuntimeError, TimeoutError) as error:
+        raise RPCError(f"Temporal cannot be reached: {error}", RPCStatusCode.UNAVAILABLE, b"") from error
 
 
 def _start(subject: str) -> InstanceInput:

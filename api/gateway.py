@@ -130,11 +130,13 @@ class Gateway:
 
     async def end_instances(self, workflow_id: str, instance_ids: Iterable[str]) -> None:
         """Tells workflows that their instances were ended; one that is not told finds out at its next deadline."""
-        for instance_id in instance_ids:
-            try:
-                await self.temporal.end(instance_subject(workflow_id, instance_id))
-            except RPCError as error:
-                log.info("a workflow was not told that it was ended", instance=instance_id, error=str(error))
+        ended = list(instance_ids)
+        told = await asyncio.gather(
+            *(self.temporal.end(instance_subject(workflow_id, instance_id)) for instance_id in ended),
+            return_exceptions=True,
+        )
+        if untold := sum(isinstance(answer, Exception) for answer in told):
+            log.info("workflows were not told that they were ended", workflow=workflow_id, instances=untold)
 
     def _kept(self, kept: Journaled) -> None:
         """Called in the order of the journal, before anything else runs: lanes must get pings in that order."""

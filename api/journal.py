@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import exc
 
 from api import metrics
-from domain.errors import Unavailable
+from domain.errors import InvalidRequest, Unavailable
 from domain.pings import Outcome
 from domain.workflows import WorkflowKind
 from storage.base import Sessions
@@ -104,21 +104,18 @@ class Journal:
     async def _flush(self, batch: list[Waiting]) -> None:
         try:
             results = await self._keep([ping for ping, _ in batch])
-        except (exc.DBAPIError, psycopg.Error) as error:
-            if len(batch) > 1 and not isinstance(error.__cause__ or error, psycopg.OperationalError):
-                # One ping that Postgres does not take must not cost the others their place.
-                for item in batch:
-                    await self._flush([item])
-                return
-            log.error("pings could not be journaled", pings=len(batch), error=type(error.__cause__ or error).__name__)
-            self._fail(batch, Unavailable(_NOT_KEPT, retry_after=RETRY_SECONDS))
-            return
         except Unavailable as error:
             self._fail(batch, error)
             return
         except Exception as error:
-            log.exception("pings could not be journaled", pings=len(batch))
-            self._fail(batch, error)
+            cause = error.__cause__ if isinstance(error, exc.DBAPIError) else error
+            if len(batch) > 1 and not isinstance(cause, psycopg.OperationalError):
+                # One ping that Postgres does not take must not cost the others their place.
+                for item in batch:
+                    await self._flush([item])
+                return
+            log.error("pings could not be journaled", pings=len(batch), error=type(cause).__name__)
+            self._fail(batch, _answer_to(cause))
             return
         metrics.BATCH_SIZE.observe(len(batch))
         for (_, future), result in zip(batch, results, strict=True):
@@ -204,3 +201,11 @@ class Journal:
                 await asyncio.sleep(SETTLE_RETRY_SECONDS)
         finally:
             self._is_settling = False
+
+
+def _answer_to(cause: BaseException | None) -> Exception:
+    if isinstance(cause, psycopg.DataError):
+        return InvalidRequest("A value cannot be stored: invalid text, or a number out of range.")
+    if isinstance(cause, psycopg.Error):
+        return Unavailable(_NOT_KEPT, retry_after=RETRY_SECONDS)
+    return cause if isinstance(cause, Exception) else RuntimeError("the journal failed without saying why")

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import cycle, islice
 from time import perf_counter
 from typing import cast
@@ -115,6 +116,10 @@ class Connection(asyncio.Protocol):
         self.closed.set_result(None)
 
 
+def _itself(connection: Connection) -> Connection:
+    return connection
+
+
 async def run(load: Load) -> Answers:
     loop = asyncio.get_running_loop()
     requests = [f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{load.port}\r\n\r\n".encode() for path in load.paths]
@@ -123,11 +128,13 @@ async def run(load: Load) -> Answers:
 
     def starting_at(place: int) -> Iterator[bytes]:
         # Each connection begins at another place, so that they do not all ask for the same thing at a time.
-        return once if load.seconds is None else islice(cycle(requests), place * len(requests) // load.connections, None)
+        return (
+            once if load.seconds is None else islice(cycle(requests), place * len(requests) // load.connections, None)
+        )
 
     connections = [Connection(starting_at(number), interval) for number in range(load.connections)]
-    for number, connection in enumerate(connections):
-        await loop.create_connection(lambda connection=connection: connection, "127.0.0.1", load.port)
+    for connection in connections:
+        await loop.create_connection(partial(_itself, connection), "127.0.0.1", load.port)
     for number, connection in enumerate(connections):
         loop.call_later(interval * number / load.connections, connection.send)
     if load.seconds is not None:

@@ -1,6 +1,6 @@
 """Where the time of a ping goes: the gateway under cProfile, while pings come in at one hot instance.
 
-    python -m benchmarks.profile [--seconds N] [--connections N] [--instances N] [--rows N]
+python -m benchmarks.profile [--seconds N] [--connections N] [--instances N] [--rows N]
 """
 
 import argparse

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import asyncio
 import cProfile
 import math
 import signal
@@ -53,7 +52,7 @@ def add_bare_routes(app: FastAPI, lags: list[float]) -> None:
         lags.clear()
         return taken
 
-    # Routes are tried in order, and a ping's are the first: the bare one must not pay for its place.
+    # Routes are tried in order, and those of pings come first: the bare one must not pay for its place.
     routes = app.router.routes
     routes.insert(0, routes.pop(-2))
 
@@ -62,7 +61,7 @@ def serve(settings: Settings) -> None:
     app = create_app(settings)
     add_bare_routes(app, record_lags())
     # As cli/serve.py does it.
-    config = uvicorn.Config(
+    uvicorn.run(
         app,
         host=settings.host,
         port=settings.port,
@@ -74,9 +73,6 @@ def serve(settings: Settings) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
     )
-    server = uvicorn.Server(config)
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.serve())
 
 
 def main() -> None:

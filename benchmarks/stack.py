@@ -5,7 +5,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import urlopen
 
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
@@ -30,6 +31,7 @@ from config.settings import Settings
 from storage.migrate import upgrade
 
 UNLIMITED = 100_000_000
+QUIET_SECONDS, QUIET_LOAD = 0.3, 0.15
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,31 @@ class Stack:
             await asyncio.sleep(0.05)
         return loop.time() - begun
 
+    async def quiet(self, timeout_seconds: float = 20) -> None:
+        """Waits until the processes of the stack have nothing to do any more, the worker above all."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + timeout_seconds
+        before = self._cpu_seconds()
+        while loop.time() < give_up_at:
+            await asyncio.sleep(QUIET_SECONDS)
+            now = self._cpu_seconds()
+            if now - before < QUIET_SECONDS * QUIET_LOAD:
+                return
+            before = now
+
+    def _cpu_seconds(self) -> float:
+        total = 0.0
+        for pid in self.supervisor.pids.values():
+            parent = psutil.Process(pid)
+            for process in (parent, *parent.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    times = process.cpu_times()
+                    total += times.user + times.system
+        return total
+
     async def _get(self, path: str) -> bytes:
         def get() -> Any:
-            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:  # noqa: S310
+            with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
                 return answer.read()
 
         return bytes(await asyncio.to_thread(get))

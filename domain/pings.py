@@ -15,6 +15,7 @@ MAX_TEXT: Final = 256
 MAX_ERROR_TEXT: Final = 500
 MAX_TOKENS: Final = 2**53
 MAX_COST_USD: Final = Decimal(10**9)
+MAX_COST_DECIMALS: Final = 18
 MAX_DURATION_MS: Final = 366 * 86_400 * 1000
 
 
@@ -180,6 +181,13 @@ def _cost(value: object) -> Decimal | None:
         cost = Decimal(str(value)) if not isinstance(value, bool) else Decimal("NaN")
     except InvalidOperation:
         cost = Decimal("NaN")
-    if not cost.is_finite() or not 0 <= cost <= MAX_COST_USD:
-        raise InvalidRequest.of_field("cost_usd", "must be an amount in US dollars, 0 or more")
+    if not cost.is_finite() or not 0 <= cost <= MAX_COST_USD or _decimals(cost) > MAX_COST_DECIMALS:
+        raise InvalidRequest.of_field(
+            "cost_usd", "must be US dollars, 0 or more, with at most 18 decimals"
+        )
     return cost
+
+
+def _decimals(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else 0

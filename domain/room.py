@@ -20,9 +20,9 @@ STAGE_BYTES: Final = 430
 
 DEFINED_STAGE_BYTES: Final = 65
 TEXTS_A_STAGE: Final = 3
-ELLIPSIS_BYTES: Final = 6
-AMPLE: Final = 6_100
-"""Room for every text that a ping can carry, even if every character of it takes twelve bytes."""
+ELLIPSIS_BYTES: Final = 3
+AMPLE: Final = 3_100
+"""Room for every text that a ping can carry, even if every character of it takes six bytes."""
 
 
 def text_room(state: InstanceState) -> int:
@@ -78,4 +78,4 @@ def _size(text: str) -> int:
     """Bytes as JSON, quotes included."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return len(text) + 2
-    return len(json.dumps(text))
+    return len(json.dumps(text, ensure_ascii=False).encode(errors="surrogatepass"))

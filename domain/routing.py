@@ -14,7 +14,7 @@ from domain.workflows import WorkflowDefinition, WorkflowKind
 class Candidate:
     """An instance a ping may belong to.
 
-    `first_stage_seen`: whether a static instance had its stage 1 already; `is_strict`: by the definition that
+    `first_stage_seen`: whether a static instance had a healthy stage 1 already; `is_strict`: by the definition that
     it was opened with.
     """
 
@@ -126,9 +126,8 @@ def _static(request: Request, definition: WorkflowDefinition, newest: Candidate 
         if newest is not None and not newest.first_stage_seen:
             return Join(newest.id)
         return _open(request, definition)
-    if newest is not None and not (newest.status is InstanceStatus.COMPLETED and not definition.is_strict):
+    if newest is not None:
         return Join(newest.id)
-    # A completed run lacks nothing, so a further stage is the early bird of the next run.
     return _no_open_instance(definition, "stage=1") if definition.is_strict else _open(request, definition)
 
 
@@ -142,6 +141,12 @@ def _no_open_instance(definition: WorkflowDefinition, opener: str) -> Refuse:
         f"Workflow {definition.id} has no open instance; send {opener} to open one.", expected_stage="1"
     )
     return Refuse(error, journaled=True)
+
+
+def is_first_stage(fact: PingFact) -> bool:
+    """Whether a ping is what a static instance begins with. One that failed or was announced is still awaited, so
+    that its repetition heals the instance instead of opening another."""
+    return fact.path == "1" and fact.status is PingStatus.HEALTHY
 
 
 def predicted_status(current: InstanceStatus, fact: PingFact) -> InstanceStatus:

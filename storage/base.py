@@ -11,6 +11,8 @@ from sqlalchemy.orm import DeclarativeBase
 
 type_map: dict[Any, Any] = {str: Text(), datetime: DateTime(timezone=True)}
 
+UTC = "-c timezone=UTC"
+
 Sessions = async_sessionmaker[AsyncSession]
 
 
@@ -46,7 +48,7 @@ def create_engine(url: str, *, pool_size: int = 10, application_name: str = "pin
         pool_pre_ping=True,
         # Parameters are payloads and hashes: they belong in no log.
         hide_parameters=True,
-        connect_args={"application_name": application_name, "connect_timeout": 5},
+        connect_args={"application_name": application_name, "connect_timeout": 5, "options": UTC},
     )
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from domain import ids, routing
 from domain.errors import DomainError, Forbidden
-from domain.evaluation import evaluate
+from domain.evaluation import stand
 from domain.instances import InstanceState, InstanceStatus, merge
 from domain.pings import Outcome, PingFact, Report
 from domain.routing import Candidate, CreateAndOpen, Join, KeepEarly, Open, Refuse
@@ -51,6 +51,7 @@ class Batch:
         self.needs_lock: set[str] = set()
         self.created: list[WorkflowDefinition] = []
         self.first_stage_seen: list[str] = []
+        self._early: dict[str, list[Row]] = {}
         self._unnumbered = 0
 
     def add(self, ping: NewPing) -> Row | DomainError:
@@ -67,7 +68,7 @@ class Batch:
                     return error
                 return Row(ping, Outcome.REJECTED, InstanceStatus.PENDING, rejection=error)
             case KeepEarly():
-                return Row(ping, Outcome.EARLY, InstanceStatus.PENDING)
+                return self._keep_early(ping)
             case Join(instance_id):
                 return self._join(ping, instance_id, named.candidate if named else newest, known)
             case Open():
@@ -88,7 +89,7 @@ class Batch:
     def _join(self, ping: NewPing, instance_id: str, candidate: Candidate | None, known: WorkflowRoute | None) -> Row:
         assert candidate is not None
         fact = ping.request.fact
-        if fact.path == "1" and not candidate.first_stage_seen:
+        if routing.is_first_stage(fact) and not candidate.first_stage_seen:
             self._lock(ping.request.workflow_id)
             self.first_stage_seen.append(instance_id)
             if known is not None and known.newest is not None and known.newest.id == instance_id:
@@ -97,18 +98,28 @@ class Batch:
             return Row(ping, Outcome.PENDING, candidate.status, instance_id)
         return Row(ping, Outcome.ACCEPTED, self._status_after(fact, instance_id, candidate.status), instance_id)
 
+    def _keep_early(self, ping: NewPing) -> Row:
+        # Locked, so that no instance opens meanwhile elsewhere: its start would not see the ping.
+        self._lock(ping.request.workflow_id)
+        row = Row(ping, Outcome.EARLY, InstanceStatus.PENDING)
+        self._early.setdefault(ping.request.workflow_id, []).append(row)
+        return row
+
     def _open(self, ping: NewPing, definition: WorkflowDefinition) -> Row:
         self._lock(definition.id)
         fact = ping.request.fact
         candidate = Candidate(
             ids.new_instance_id(definition.kind),
             InstanceStatus.RUNNING,
-            first_stage_seen=not definition.is_static or fact.path == "1",
+            first_stage_seen=not definition.is_static or routing.is_first_stage(fact),
             is_strict=definition.is_strict,
         )
         self.routes.workflows[definition.id] = WorkflowRoute(definition.account_id, definition, candidate)
         if definition.is_static:
             self.routes.states[candidate.id] = InstanceState(candidate.id, definition, fact.at)
+        if definition.grace_period_seconds > 0:
+            for early in self._early.pop(definition.id, []):
+                early.outcome, early.status, early.instance_id = Outcome.ACCEPTED, InstanceStatus.RUNNING, candidate.id
         outcome = Outcome.PENDING if definition.is_strict else Outcome.ACCEPTED
         status = self._status_after(fact, candidate.id, InstanceStatus.RUNNING)
         return Row(ping, outcome, status, candidate.id, opened=definition)
@@ -120,7 +131,7 @@ class Batch:
             return routing.predicted_status(current, fact)
         self._unnumbered += 1
         state = self.routes.states[instance_id] = merge(state, [replace(fact, id=MAX_ID + self._unnumbered)])
-        return evaluate(state).status
+        return stand(state).status
 
     def _lock(self, workflow_id: str) -> None:
         if workflow_id not in self.locked:

@@ -15,6 +15,7 @@ from domain import routing
 from domain.instances import InstanceStatus
 from domain.pings import Outcome
 from domain.workflows import WorkflowKind
+from storage.base import UTC
 from storage.batch import NewPing, Row
 from storage.rows import INCOMING, KEEP, Journaled, documents, journaled
 
@@ -103,7 +104,11 @@ class JoiningConnection:
     async def _connected(self) -> "psycopg.AsyncConnection[tuple[Any, ...]]":
         if self._connection is None or self._connection.closed:
             self._connection = await psycopg.AsyncConnection.connect(
-                self._database_url, autocommit=True, connect_timeout=5, application_name="pingpulse journal"
+                self._database_url,
+                autocommit=True,
+                connect_timeout=5,
+                application_name="pingpulse journal",
+                options=UTC,
             )
         return self._connection
 

@@ -13,6 +13,7 @@ from domain import ids
 from domain.errors import Conflict, DomainError
 from domain.instances import InstanceStatus
 from domain.pings import Outcome, PingFact
+from domain.routing import is_first_stage
 from domain.subjects import instance_subject
 from domain.workflows import WorkflowDefinition
 from storage.batch import Batch, NewPing, Row
@@ -126,7 +127,7 @@ async def _open_instances(
                 status=InstanceStatus.RUNNING.value,
                 opened_at=fact.at,
                 agent=fact.agent,
-                first_stage_seen=not row.opened.is_static or fact.path == "1",
+                first_stage_seen=not row.opened.is_static or is_first_stage(fact),
                 definition=columns_of(row.opened),
                 version=0,
             )
@@ -221,6 +222,7 @@ async def expire_early(session: AsyncSession, now: datetime) -> list[Ping]:
             outcome=Outcome.REJECTED,
             reason_code="no_open_instance",
             reason="No instance was opened within the grace period.",
+            expected_stage="1",
         )
         .returning(Ping)
     )

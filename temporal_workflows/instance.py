@@ -29,7 +29,7 @@ SETTLE: Final = timedelta(milliseconds=250)
 """A ping that was received in the last moment before a deadline is given this long to reach the journal."""
 
 MAX_RECHECK_SECONDS: Final = 60
-MAX_JUDGED_AT_ONCE: Final = 25
+MAX_JUDGED_AT_ONCE: Final = 64
 """Verdicts cost time with the number of stages, and Temporal takes a workflow that computes for 2 s for stuck."""
 
 MAX_SUMMARY_BYTES: Final = 200
@@ -274,7 +274,7 @@ class InstanceWorkflow:
         owner = self._loaded().state.definition.account_id
         attributes = [STATUS.value_set(view.status), OWNER.value_set(owner)]
         if reported := [(stage.at, path) for path, stage in view.stages.items() if stage.at is not None]:
-            attributes.append(STAGE.value_set(max(reported)[1]))
+            attributes.append(STAGE.value_set(max(reported)[1][:MAX_SUMMARY_BYTES]))
         workflow.upsert_search_attributes(attributes)
 
     def _shown(self) -> InstanceView:

@@ -17,7 +17,7 @@ READ_MODEL: Final[LocalActivityOptions] = {
     # per signal as regular activities would triple the load of a hot instance on Temporal.
     "start_to_close_timeout": timedelta(seconds=10),
     "retry_policy": RetryPolicy(
-        initial_interval=timedelta(milliseconds=100), backoff_coefficient=2, maximum_interval=timedelta(seconds=15)
+        initial_interval=timedelta(milliseconds=100), backoff_coefficient=2, maximum_interval=timedelta(seconds=30)
     ),
     # A workflow that waits for longer does so with a timer: waiting inside its workflow task it would hold one of
     # the worker's slots, answer no query, and write to its history every few seconds all the same.

@@ -207,17 +207,19 @@ def quick_gateway(stack: Stack) -> Iterator[str]:
 
 @asynccontextmanager
 async def calls_to(url: str, account_id: str, key: str) -> AsyncIterator[Calls]:
-    async with httpx.AsyncClient(base_url=url, headers=api_key(key), timeout=30) as http:
+    # The server closes idle connections after five seconds; a client that does so first never meets a closed one.
+    limits = httpx.Limits(keepalive_expiry=1)
+    async with httpx.AsyncClient(base_url=url, headers=api_key(key), timeout=30, limits=limits) as http:
         yield Calls(http, account_id, key)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 async def ours(quick_gateway: str, stack: Stack) -> AsyncIterator[Calls]:
     async with calls_to(quick_gateway, stack.account_id, stack.key) as calls:
         yield calls
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 async def ours_elsewhere(stack: Stack) -> AsyncIterator[Calls]:
     """The same account at another gateway, whose windows last a second."""
     async with calls_to(stack.url, stack.account_id, stack.key) as calls:
@@ -229,7 +231,7 @@ async def their_account(sessions: Sessions) -> tuple[str, str]:
     return await make_account(sessions, "others")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 async def theirs(quick_gateway: str, their_account: tuple[str, str]) -> AsyncIterator[Calls]:
     async with calls_to(quick_gateway, *their_account) as calls:
         yield calls

@@ -23,7 +23,7 @@ objects = st.dictionaries(st.sampled_from(UNDERSTOOD) | st.text(max_size=8), val
 
 def test_payloads_come_back_equal(quick_gateway: str, stack: Stack, database_url: str) -> None:
     workflow_id = new_id()
-    taken = []
+    taken: list[dict[str, Any]] = []
     with httpx.Client(base_url=quick_gateway) as http, psycopg.connect(database_url, autocommit=True) as database:
 
         @settings(

@@ -158,7 +158,7 @@ async def test_a_key_is_taken_from_everywhere_and_kept_nowhere(
     stack: Stack, ours: Calls, sessions: Sessions, where: str
 ) -> None:
     workflow_id = await ours.define("dynamic", validation_mode="strict")
-    params = {"stage": "2", "start": "yes", "agent": "a"}
+    params: dict[str, Any] = {"stage": "2", "start": "yes", "agent": "a"}
     said: dict[str, Any] = {
         "params": {"params": {**params, "key": ours.key}},
         "json": {"json": {"key": ours.key, "a": 1}},

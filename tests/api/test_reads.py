@@ -2,13 +2,18 @@
 
 import re
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 import requests
 
 from config.clock import utc_now
+from storage.base import Sessions, transaction
+from storage.users import create_user
 from tests.api.calls import Calls, new_id
+from tests.api.conftest import PASSWORD, calls_to
 from tests.api.test_errors import problem
+from tests.conftest import StartGateway
 
 ISO_IN_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
@@ -71,11 +76,19 @@ async def test_history_is_as_in_the_reference(ours: Calls) -> None:
         assert ISO_IN_UTC.fullmatch(moment)
 
 
-async def test_the_references_python_example(ours: Calls) -> None:
+async def test_the_references_python_example(ours: Calls, sessions: Sessions) -> None:
     workflow_id, _ = await ours.open()
     await ours.dynamic(workflow_id, "2", status="failed", error="no disk")
-    url = f"{ours.http.base_url}/api/workflows/{workflow_id}/instances"
-    data = requests.get(url, headers={"X-API-Key": ours.key}, timeout=10).json()
+    async with transaction(sessions) as session:
+        await create_user(session, ours.account_id, "reader@reads.example", PASSWORD, utc_now())
+    base_url = str(ours.http.base_url).rstrip("/")
+    credentials = {"email": "reader@reads.example", "password": PASSWORD}
+    login = requests.post(f"{base_url}/api/login", json=credentials, timeout=10)
+    data = requests.get(
+        f"{base_url}/api/workflows/{workflow_id}/instances",
+        cookies={"access_token": login.cookies["access_token"]},
+        timeout=10,
+    ).json()
     assert data["running_instance"] is None
     (instance,) = data["recent_instances"]
     assert instance.get("failure_reason", "Unknown") == "Stage 2 failed: no disk"
@@ -189,3 +202,28 @@ async def test_health_and_metrics_are_for_everybody(ours: Calls) -> None:
         "pingpulse_delivery_lag_seconds_count",
     ):
         assert re.search(rf"^{re.escape(name)}", metrics.text, re.MULTILINE), name
+
+
+async def test_without_temporal(ours: Calls, start_gateway: StartGateway) -> None:
+    """Trees come from the journal; what would need a verdict is not taken at all."""
+    strict = await ours.define(validation_mode="strict")
+    workflow_id, _ = await ours.open(stagename="Ingest")
+    await ours.dynamic(workflow_id, "2", status="failed", error="full")
+    url = start_gateway(temporal_address="127.0.0.1:1", tree_timeout_seconds=0.3, verdict_timeout_seconds=0.3)
+    async with calls_to(url, ours.account_id, ours.key) as cut_off:
+        health = {"status": "degraded", "database": "ok", "temporal": "unreachable"}
+        assert await cut_off.get("/health") == health
+        tree = await cut_off.http.get(f"/dhk/{workflow_id}/tree")
+        assert tree.headers["x-pingpulse-source"] == "journal"
+        assert tree.json() == {
+            "1": {"status": "healthy", "stage_name": "Ingest"},
+            "2": {"status": "failed", "error": "full"},
+        }
+        params: dict[str, Any] = {"stage": "1", "agent": "a", "idempotency_key": new_id("key")}
+        refused = await cut_off.http.get(f"/shk/{strict}", params=params)
+        problem(refused, 503, "unavailable")
+        assert int(refused.headers["retry-after"]) > 0
+        assert (await cut_off.http.delete(f"/api/workflows/{workflow_id}")).status_code == 204
+    assert (await ours.history(strict))["running_instance"] is None
+    assert await ours.failed_pings(strict) == []
+    assert (await ours.static(strict, **params))["workflow_status"] == "running"

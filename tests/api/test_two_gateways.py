@@ -20,7 +20,7 @@ async def test_pings_through_either(ours: Calls, ours_elsewhere: Calls) -> None:
 
 
 async def test_the_first_pings_of_a_run_open_one_instance(ours: Calls, ours_elsewhere: Calls) -> None:
-    for _ in range(3):
+    for _ in range(2):
         workflow_id = await ours.define(stages=12)
         pings = [(ours, ours_elsewhere)[stage % 2].static(workflow_id, stage) for stage in range(12, 0, -1)]
         answers = await asyncio.gather(*pings)

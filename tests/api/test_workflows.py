@@ -111,6 +111,7 @@ async def test_newest_first_and_page_by_page(theirs: Calls) -> None:
     assert seen[:5] == ids
 
 
+NO_SECONDS: list[Any] = [0, -1, 1e12, "soon", [], float("nan"), float("inf"), 10**400]
 BAD: list[tuple[dict[str, Any], str]] = [
     ({}, "kind"),
     ({"kind": "run"}, "kind"),
@@ -147,7 +148,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     *(
         ({name: value}, name)
         for name in ("stage_timeout_seconds", "instance_timeout_seconds", "idle_timeout_seconds")
-        for value in (0, -1, 1e12, "soon", [], float("nan"), float("inf"), 10**400)
+        for value in NO_SECONDS
     ),
     ({"grace_period_seconds": -1}, "grace_period_seconds"),
     ({"grace_period_seconds": None}, "grace_period_seconds"),

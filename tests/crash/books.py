@@ -1,5 +1,6 @@
 """Do the answers, the journal and the workflows agree?"""
 
+import asyncio
 from collections import Counter
 
 from sqlalchemy import func, select
@@ -15,6 +16,8 @@ from temporal_workflows.instance import InstanceWorkflow
 from tests.crash.callers import Answers
 from tests.crash.stack import Up
 from tests.support.waiting import until
+
+CATCH_UP_SECONDS = 30
 
 
 async def check_books(up: Up, answers: Answers) -> None:
@@ -59,15 +62,14 @@ async def _check_instance(sessions: Sessions, temporal: Client, instance: Instan
             select(func.count()).where(Ping.instance_id == instance.id, Ping.outcome == "accepted")
         )
         folded = await fold_instance(session, instance)
-    counts: list[int] = []
-
-    async def has_caught_up() -> bool:
+    counted = 0
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + CATCH_UP_SECONDS
+    while counted < (accepted or 0) and loop.time() < give_up_at:
         snapshot = await handle.query(InstanceWorkflow.state)
-        counts.append(snapshot.state.ping_count if snapshot is not None else -1)
-        return counts[-1] >= (accepted or 0)
-
-    await until(has_caught_up, timeout=30, every=0.1)
-    assert counts[-1] == accepted, f"instance {instance.id} has counted {counts[-1]} of {accepted} pings"
+        counted = snapshot.state.ping_count if snapshot is not None else 0
+        await asyncio.sleep(0.05)
+    assert counted == accepted, f"instance {instance.id} has counted {counted} of {accepted} pings"
     shown = await handle.query(InstanceWorkflow.tree)
     assert shown is not None
     assert (shown.status, shown.stages) == (folded.status, folded.stages), f"instance {instance.id}"

@@ -55,7 +55,7 @@ class Caller:
     async def insist(self, workflow: str, path: str) -> None:
         """Pings with an idempotency key until the ping is taken."""
         marker = f"{self.name}-{next(self._numbers)}"
-        body = {"stagePath": path, "marker": marker, "idempotency_key": marker}
+        body: dict[str, object] = {"stagePath": path, "marker": marker, "idempotency_key": marker}
         while (response := await self._send(workflow, body)) is None or response.status_code != 200:
             await asyncio.sleep(0.1)
         self._answers.by_marker[marker] = 200

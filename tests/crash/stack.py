@@ -19,6 +19,7 @@ from storage.base import Sessions, create_engine, create_sessions
 from tests.support.waiting import until
 
 START_SECONDS = 40
+WELCOME = "PingPulse runs"
 SETTINGS = {
     "PINGPULSE_PINGS_PER_MINUTE": "1000000",
     "PINGPULSE_REQUESTS_PER_MINUTE": "1000000",
@@ -38,12 +39,12 @@ class Up:
 
     async def start(self) -> None:
         """Starts it, or starts it again, and returns when it is ready."""
+        welcomes = self._output.read_text().count(WELCOME) if self._output.exists() else 0
         ports = ("--port", "0", "--temporal-port", "0", "--temporal-ui-port", "0")
         with self._output.open("a") as output:
             self._process = self.run("up", "--data-dir", "data", *ports, output=output.fileno())
-        welcomes = self.output.count("PingPulse runs")
         await until(
-            lambda: self._process.poll() is not None or self.output.count("PingPulse runs") > welcomes,
+            lambda: self._process.poll() is not None or self.output.count(WELCOME) > welcomes,
             timeout=START_SECONDS,
         )
         assert self._process.poll() is None, self.output
@@ -129,14 +130,22 @@ class Up:
             self._process.send_signal(number)
         await until(lambda: self._process.poll() is not None, timeout=15)
         _, left = psutil.wait_procs(self._family, timeout=2)
-        descriptions = [str(process) for process in left if process.is_running()]
+        # A zombie has ended; its new parent has not buried it yet.
+        left = [process for process in left if _status(process) not in (psutil.STATUS_ZOMBIE, None)]
         for process in left:
             process.kill()
         self._family.clear()
-        return descriptions
+        return [str(process) for process in left]
 
     def _note_family(self) -> None:
         self._family.update(psutil.Process(self._process.pid).children(recursive=True))
+
+
+def _status(process: psutil.Process) -> str | None:
+    try:
+        return str(process.status())
+    except psutil.NoSuchProcess:
+        return None
 
 
 @asynccontextmanager

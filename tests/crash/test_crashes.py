@@ -21,4 +21,3 @@ async def test_what_was_acknowledged_is_applied_once_whoever_is_killed(tmp_path:
                 await up.healthy()
             await asyncio.sleep(1.2)
         await check_books(up, answers)
-        print({status: len(answers.with_status(status)) for status in {*answers.by_marker.values()}})

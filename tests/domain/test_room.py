@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from temporalio.converter import DataConverter
 
+from config.temporal import DATA_CONVERTER
 from domain.evaluation import evaluate
 from domain.instances import InstanceState, merge
 from domain.pings import PingFact
@@ -18,7 +18,7 @@ LIMIT = 2 * 1024 * 1024
 
 
 def size(value: object) -> int:
-    return len(DataConverter.default.payload_converter.to_payload(value).data)
+    return len(DATA_CONVERTER.payload_converter.to_payload(value).data)
 
 
 def worst_pings(character: str, count: int = MAX_STAGES) -> list[PingFact]:

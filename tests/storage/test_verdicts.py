@@ -1,0 +1,92 @@
+"""A verdict and a withdrawal race for one token; one of them gets it."""
+
+import asyncio
+
+from domain.instances import InstanceStatus
+from domain.pings import Outcome
+from domain.strict import Verdict
+from storage.base import Sessions, transaction
+from storage.pings import IdempotencyKey, decide, verdict_of, withdraw, withdraw_unanswered
+from tests.storage.conftest import STRICT, Caller, define
+
+
+async def ask(caller: Caller, count: int = 1, key: str | None = None) -> list[int]:
+    """That many pings that wait for their verdicts."""
+    pings = [caller.ping("1", agent="a", key=key) for _ in range(count)]
+    return [journaled.ping_id for journaled in await caller.keep(*pings)]
+
+
+def accept(ping_id: int) -> Verdict:
+    return Verdict(ping_id, accepted=True, instance_status=InstanceStatus.RUNNING)
+
+
+async def outcomes(caller: Caller) -> dict[int, str]:
+    return {row.id: row.outcome for row in await caller.rows()}
+
+
+async def test_one_of_the_two_wins(sessions: Sessions, account: str) -> None:
+    caller = await define(sessions, account, "static", **STRICT)
+    ping_ids = await ask(caller, 40)
+
+    async def decides(ping_id: int) -> bool:
+        async with transaction(sessions) as session:
+            return await decide(session, [accept(ping_id)]) == []
+
+    async def withdraws(ping_id: int) -> bool:
+        async with transaction(sessions) as session:
+            return await withdraw(session, ping_id)
+
+    wins: list[str] = []
+    for number, ping_id in enumerate(ping_ids):
+        racers = [decides(ping_id), withdraws(ping_id)]
+        results = await asyncio.gather(*(racers if number % 2 else racers[::-1]))
+        decided, withdrawn = results if number % 2 else results[::-1]
+        assert decided != withdrawn
+        wins.append(Outcome.ACCEPTED if decided else Outcome.WITHDRAWN)
+        # Asked again, the loser hears the same.
+        assert (await decides(ping_id), await withdraws(ping_id)) == (decided, False)
+    assert list((await outcomes(caller)).values()) == wins
+    assert len(set(wins)) == 2
+    assert not await caller.outbox()
+
+
+async def test_verdicts_are_written_all_or_none(sessions: Sessions, account: str) -> None:
+    caller = await define(sessions, account, "static", **STRICT)
+    first, second, third = await ask(caller, 3)
+    async with transaction(sessions) as session:
+        assert await withdraw(session, second)
+    async with transaction(sessions) as session:
+        assert await decide(session, [accept(first), accept(second), accept(third)]) == [second]
+    assert list((await outcomes(caller)).values()) == ["pending", "withdrawn", "pending"]
+    rejected = Verdict(
+        third, accepted=False, instance_status=InstanceStatus.FAILED, code="stage_missed", message="no", expected="2"
+    )
+    for _ in range(2):
+        async with transaction(sessions) as session:
+            assert await decide(session, [accept(first), rejected]) == []
+    rows = {row.id: row for row in await caller.rows()}
+    assert [verdict_of(rows[ping_id]) for ping_id in (first, second, third)] == [accept(first), None, rejected]
+    assert not await caller.outbox()
+
+
+async def test_a_verdict_is_final(sessions: Sessions, account: str) -> None:
+    caller = await define(sessions, account, "static", **STRICT)
+    (ping_id,) = await ask(caller)
+    rejected = Verdict(ping_id, accepted=False, instance_status=InstanceStatus.RUNNING, code="stage_missed")
+    for verdict in (accept(ping_id), rejected):
+        async with transaction(sessions) as session:
+            await decide(session, [verdict])
+    assert await outcomes(caller) == {ping_id: Outcome.ACCEPTED}
+
+
+async def test_what_is_taken_back_may_be_sent_again(sessions: Sessions, account: str) -> None:
+    caller = await define(sessions, account, "static", **STRICT)
+    (first,) = await ask(caller, key="k")
+    async with transaction(sessions) as session:
+        assert await withdraw(session, first)
+        assert await session.get(IdempotencyKey, (account, "k")) is None
+    (second,) = await ask(caller, key="k")
+    async with transaction(sessions) as session:
+        await withdraw_unanswered(session, [7])
+    assert await outcomes(caller) == {first: Outcome.WITHDRAWN, second: Outcome.WITHDRAWN}
+    assert len(await ask(caller, key="k")) == 1
