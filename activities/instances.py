@@ -32,7 +32,7 @@ class InstanceSnapshot:
 
 @dataclass(frozen=True)
 class InstanceQuestion:
-    """Which instance to load. `known` holds, by gateway, the last ping that the workflow has taken in before."""
+    """Which instance to load. `known` holds, by gateway, the last ping that has come to the workflow."""
 
     instance_id: str
     known: dict[int, int] = field(default_factory=dict)
@@ -166,12 +166,12 @@ async def _delivered(
 
     What a workflow knows belongs to them, even if its gateway has not come to say so in the outbox.
     """
-    facts = await pings.list_facts(session, row.id, delivered_only=True)
-    if known:
-        told = {fact.id for fact in facts}
-        missing = [fact for fact in await pings.list_facts(session, row.id) if fact.id not in told]
-        facts += [fact for fact in missing if fact.id <= known.get(fact.gateway, 0)]
     undelivered = await outbox.lowest_undelivered(session, instance_subject(row.workflow_id, row.id))
+    facts = await pings.list_facts(session, row.id, delivered_only=True)
+    if any(lowest <= known.get(gateway, 0) for gateway, lowest in undelivered.items()):
+        told = {fact.id for fact in facts}
+        others = [fact for fact in await pings.list_facts(session, row.id) if fact.id not in told]
+        facts += [fact for fact in others if fact.id <= known.get(fact.gateway, 0)]
     highest = await pings.highest_by_gateway(session, row.id)
     delivered = {
         gateway: max(undelivered[gateway] - 1 if gateway in undelivered else ping_id, known.get(gateway, 0))

@@ -8,8 +8,9 @@ from benchmarks.load import Answers, percentile
 
 @dataclass(frozen=True)
 class Delivery:
-    """What became of the pings of one measurement behind their answers. Lags in seconds, ascending.
+    """What became of the pings of one measurement behind their answers.
 
+    `lags` in seconds, ascending: that of the oldest ping of each signal.
     `signals_per_second` and `pings_per_signal` count from the first ping until all were delivered; the rate leaves
     out the first signal, because it goes at once. `backlog` is what was undelivered when the load ended,
     `drain_seconds` how long that took.

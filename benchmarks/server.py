@@ -47,7 +47,7 @@ def add_bare_routes(app: FastAPI, lags: list[float]) -> None:
 
     @app.get("/lags")
     async def take_lags() -> list[float]:
-        """Seconds from receiving a ping to Temporal having it, of all that were delivered since the last look."""
+        """Seconds from receiving the oldest ping of a signal to Temporal having it, of each since the last look."""
         taken = lags[:]
         lags.clear()
         return taken

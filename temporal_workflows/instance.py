@@ -140,9 +140,9 @@ class InstanceWorkflow:
 
     async def _load(self) -> None:
         """Begins where Postgres is, without forgetting a ping that was taken in before."""
-        known = self._run.delivered if self._run is not None else {}
+        question = InstanceQuestion(self._start.instance_id, self._known())
         self._run = await workflow.execute_local_activity_method(
-            InstanceActivities.load_instance, InstanceQuestion(self._start.instance_id, known), **READ_MODEL
+            InstanceActivities.load_instance, question, **READ_MODEL
         )
         if self._run is None:
             self._is_gone = True
@@ -150,6 +150,21 @@ class InstanceWorkflow:
         self._view = evaluate(self._run.state) if self._run.version else None
         if self._view is not None:
             self._announce()
+
+    def _known(self) -> dict[int, int]:
+        """By gateway, the last ping that has come here and needs no verdict any more.
+
+        The inbox counts: a task that was lost may have recorded it.
+        """
+        known = dict(self._run.delivered) if self._run is not None else {}
+        undecided: set[int] = set()
+        for arrival in self._inbox:
+            for ping in arrival.delivery.pings:
+                if ping.id in arrival.asked:
+                    undecided.add(ping.gateway)
+                elif ping.gateway not in undecided:
+                    known[ping.gateway] = max(ping.id, known.get(ping.gateway, 0))
+        return known
 
     async def _is_due(self) -> bool:
         """Waits for pings or the next deadline, and tells whether it is the deadline that came."""
@@ -254,7 +269,12 @@ class InstanceWorkflow:
         return recorded
 
     async def _is_idle(self) -> bool:
-        """Whether nothing is left to do, once the handlers under way are done."""
+        """Whether nothing is left to do, once the handlers under way are done.
+
+        Found out in a task of its own, because a ping that comes while a task ends a history voids that task. Had
+        it recorded anything, that would have to be read back from Postgres.
+        """
+        await workflow.sleep(timedelta(milliseconds=1), summary="about to end")
         await workflow.wait_condition(lambda: bool(self._inbox) or workflow.all_handlers_finished())
         return not self._inbox and not self._was_ended
 

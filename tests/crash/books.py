@@ -14,7 +14,7 @@ from storage.outbox import OutboxRow
 from storage.pings import Ping
 from temporal_workflows.instance import InstanceWorkflow
 from tests.crash.callers import Answers
-from tests.crash.stack import Up
+from tests.support.up import Up
 from tests.support.waiting import until
 
 CATCH_UP_SECONDS = 30

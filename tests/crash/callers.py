@@ -8,7 +8,7 @@ from itertools import count
 
 import httpx
 
-from tests.crash.stack import Up
+from tests.support.up import Up
 
 PAUSE_SECONDS = 0.01
 

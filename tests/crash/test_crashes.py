@@ -5,13 +5,13 @@ from pathlib import Path
 
 from tests.crash.books import check_books
 from tests.crash.callers import load
-from tests.crash.stack import running
+from tests.support.up import running_up
 
 VICTIMS = ("gateway", "worker", "Temporal", "Postgres")
 
 
 async def test_what_was_acknowledged_is_applied_once_whoever_is_killed(tmp_path: Path) -> None:
-    async with running(tmp_path) as up:
+    async with running_up(tmp_path) as up:
         async with load(up) as answers:
             for victim in VICTIMS:
                 await asyncio.sleep(1.2)

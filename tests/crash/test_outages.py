@@ -17,7 +17,7 @@ from cli.supervisor.child import Child
 from cli.temporal_server import temporal_service
 from tests.crash.books import check_books
 from tests.crash.callers import Answers, Caller
-from tests.crash.stack import Up, running
+from tests.support.up import Up, running_up
 from tests.support.waiting import until
 
 STAGE_SECONDS = 5.0
@@ -55,7 +55,7 @@ async def test_while_temporal_is_away_flexible_pings_are_taken_and_strict_ones_a
     answers = Answers()
     async with (
         temporal_server(tmp_path) as temporal,
-        running(tmp_path, PINGPULSE_TEMPORAL_ADDRESS=temporal.address) as up,
+        running_up(tmp_path, PINGPULSE_TEMPORAL_ADDRESS=temporal.address) as up,
         up.client() as client,
     ):
         caller = Caller("caller", answers, client)
@@ -103,7 +103,7 @@ async def _takes_pings(up: Up) -> bool:
 @pytest.fixture(scope="module")
 async def up(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
     """Started once for the tests below, which use it in their order."""
-    async with running(tmp_path_factory.mktemp("outages")) as up:
+    async with running_up(tmp_path_factory.mktemp("outages")) as up:
         yield up
 
 

@@ -15,12 +15,12 @@ from storage.gateways import Gateway
 from storage.outbox import OutboxRow
 from tests.crash.books import check_books
 from tests.crash.callers import load
-from tests.crash.stack import Up, running
+from tests.support.up import Up, running_up
 from tests.support.waiting import until
 
 
 async def test_one_gateway_delivers_what_the_other_left_behind(tmp_path: Path) -> None:
-    async with running(tmp_path) as up, up.sessions() as sessions:
+    async with running_up(tmp_path) as up, up.sessions() as sessions:
         with second_gateway(up) as (process, url):
             await until(lambda: _answers(url), timeout=20, every=0.1)
             async with load(up, up.runtime.gateway_url, url) as answers:

@@ -19,7 +19,7 @@ TEMPORAL_LIMIT = 2 * 1024 * 1024
 
 async def test_a_long_run_of_many_stages(post: Post, journals: Sessions) -> None:
     async with (
-        temporal_server("limit.historyCount.suggestContinueAsNew=30") as client,
+        temporal_server("limit.historyCount.suggestContinueAsNew=60") as client,
         make_worker(client, journals, task_queue=QUEUE),
     ):
         run = await post.on(client).open(dynamic())

@@ -75,8 +75,19 @@ class Up:
 
     @property
     def key(self) -> str:
+        return self._first_start("API key")
+
+    @property
+    def email(self) -> str:
+        return self._first_start("Login")
+
+    @property
+    def password(self) -> str:
+        return self._first_start("Password")
+
+    def _first_start(self, what: str) -> str:
         """Printed at the first start only."""
-        return next(line.split()[-1] for line in self.output.splitlines() if "API key" in line)
+        return next(line.split()[-1] for line in self.output.splitlines() if line.strip().startswith(what))
 
     def client(self, url: str | None = None) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=url or self.runtime.gateway_url, headers={"X-API-Key": self.key}, timeout=20)
@@ -149,7 +160,7 @@ def _status(process: psutil.Process) -> str | None:
 
 
 @asynccontextmanager
-async def running(home: Path, **variables: str) -> AsyncIterator[Up]:
+async def running_up(home: Path, **variables: str) -> AsyncIterator[Up]:
     """A stack that has stopped without a trace in the end."""
     up = Up(home, **variables)
     try:
