@@ -55,6 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         lifespan=lifespan,
         redoc_url=None,
+        # /metrics has what there is to tell; what FastAPI would add costs every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings, app.state.sessions = settings, sessions
     install_security(app, settings, sessions)

@@ -101,12 +101,18 @@ class Courier:
         return answer
 
     def drop(self, subject: str, ping: PingFact) -> None:
-        """Forgets a ping that was withdrawn."""
+        """Forgets a ping that was withdrawn or rejected."""
         self._answers.pop(ping.id, None)
         lane = self._lanes.get((ping.gateway, subject))
         if lane is not None and ping in lane.waiting:
             lane.waiting.remove(ping)
             self._held -= 1
+            lane.wants_verdict.discard(ping.id)
+
+    def stop_asking(self, subject: str, ping: PingFact) -> None:
+        """Goes on delivering a ping whose verdict is known to be good: it is told, not judged again."""
+        self._answers.pop(ping.id, None)
+        if (lane := self._lanes.get((ping.gateway, subject))) is not None:
             lane.wants_verdict.discard(ping.id)
 
     async def flush(self, subject: str, gateway_id: int, timeout_seconds: float) -> bool:
@@ -221,7 +227,7 @@ class Courier:
         lane.delivered_up_to = max(lane.delivered_up_to, last)
         if not lane.waiting:
             lane.in_a_hurry = False
-        self._delivered([ping.id for ping in batch if ping.id not in asked])
+        self._delivered([ping.id for ping in batch])
         lane.progress.set()
         self._progress.set()
 

@@ -36,6 +36,7 @@ from storage.rows import Journaled
 DRAIN_SECONDS: Final = 3.0
 RETRY_SECONDS: Final = 2
 MAX_DELETED_AT_ONCE: Final = 1_000
+CLEAR_EVERY_SECONDS: Final = 0.05
 
 log = structlog.get_logger(__name__)
 
@@ -150,26 +151,35 @@ class Gateway:
             self._housekeeping.offer(kept.subject, kept.facts)
 
     async def _await_verdict(self, kept: Journaled) -> Receipt:
-        assert kept.subject is not None
-        fact = kept.facts[-1]
         started = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._settings.verdict_timeout_seconds):
                 verdict = await self._answers.pop(kept.ping_id)
         except TimeoutError:
-            verdict = None
-            self.courier.drop(kept.subject, fact)
-            if await self._withdraw(kept):
-                raise Unavailable(
-                    "Temporal gave no verdict in time, so the ping was taken back; send it again.",
-                    retry_after=RETRY_SECONDS,
-                ) from None
+            verdict = await self._withdraw_or_read(kept)
         if verdict is None:
             verdict = await self._read_verdict(kept.ping_id)
         metrics.VERDICT_LATENCY.observe(asyncio.get_running_loop().time() - started)
         if not verdict.accepted:
             raise verdict.error()
         return Receipt(kept.workflow_id, kept.instance_id, verdict.instance_status)
+
+    async def _withdraw_or_read(self, kept: Journaled) -> Verdict:
+        """Gives up waiting: takes the ping back and raises Unavailable, unless the verdict was given after all."""
+        assert kept.subject is not None
+        fact = kept.facts[-1]
+        if await self._withdraw(kept):
+            self.courier.drop(kept.subject, fact)
+            raise Unavailable(
+                "Temporal gave no verdict in time, so the ping was taken back; send it again.",
+                retry_after=RETRY_SECONDS,
+            )
+        verdict = await self._read_verdict(kept.ping_id)
+        if verdict.accepted:
+            self.courier.stop_asking(kept.subject, fact)
+        else:
+            self.courier.drop(kept.subject, fact)
+        return verdict
 
     async def _withdraw(self, kept: Journaled) -> bool:
         """Whether the ping could be taken back. While Postgres is down nobody knows, so the caller waits."""
@@ -217,6 +227,7 @@ class Gateway:
     async def _clear_outbox(self) -> None:
         while True:
             await self._has_delivered.wait()
+            await asyncio.sleep(CLEAR_EVERY_SECONDS)
             self._has_delivered.clear()
             try:
                 await self._delete_delivered()
@@ -230,7 +241,7 @@ class Gateway:
         while self._delivered:
             ping_ids = self._delivered[:MAX_DELETED_AT_ONCE]
             async with transaction(self._sessions) as session:
-                await outbox.delete_delivered(session, ping_ids)
+                await outbox.clear_delivered(session, ping_ids)
             del self._delivered[: len(ping_ids)]
 
 

@@ -182,9 +182,7 @@ def _cost(value: object) -> Decimal | None:
     except InvalidOperation:
         cost = Decimal("NaN")
     if not cost.is_finite() or not 0 <= cost <= MAX_COST_USD or _decimals(cost) > MAX_COST_DECIMALS:
-        raise InvalidRequest.of_field(
-            "cost_usd", "must be US dollars, 0 or more, with at most 18 decimals"
-        )
+        raise InvalidRequest.of_field("cost_usd", "must be US dollars, 0 or more, with at most 18 decimals")
     return cost
 
 

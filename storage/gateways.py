@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import BigInteger, Identity, Index, or_, select, update
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -13,6 +13,9 @@ from storage.outbox import OutboxRow
 
 BEAT_SECONDS: Final = 1.0
 """How often a gateway says that it is alive."""
+
+TOLERANCE: Final = timedelta(seconds=3 * BEAT_SECONDS)
+"""A beat may be late by this much on a busy machine: shorter gaps are no outage."""
 
 DEAD_AFTER_SECONDS: Final = 10.0
 """After this much silence other gateways deliver what a gateway left behind. Harmless if it lives after all:
@@ -35,20 +38,42 @@ class Gateway(Base):
     __table_args__ = (Index("ix_gateways_seen_at", "seen_at"),)
 
 
+class Life(Base):
+    """A time without a gap in which a gateway could take pings. One that slept, or lost Postgres, begins another."""
+
+    __tablename__ = "lives"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    gateway_id: Mapped[int] = mapped_column(ForeignKey(Gateway.id))
+    began_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_lives_gateway_id", "gateway_id", "id"), Index("ix_lives_seen_at", "seen_at"))
+
+
 async def register_gateway(session: AsyncSession, *, host: str, process_id: int, now: datetime) -> int:
     gateway = Gateway(host=host, process_id=process_id, started_at=now, seen_at=now)
     session.add(gateway)
     await session.flush()
+    session.add(Life(gateway_id=gateway.id, began_at=now, seen_at=now))
     return gateway.id
 
 
 async def beat(session: AsyncSession, gateway_id: int, now: datetime) -> None:
+    """Says that a gateway lives. After a gap it begins a new life, so that the gap is not forgotten."""
     await session.execute(update(Gateway).where(Gateway.id == gateway_id).values(seen_at=now))
+    latest = select(func.max(Life.id)).where(Life.gateway_id == gateway_id).scalar_subquery()
+    went_on = await session.execute(
+        update(Life).where(Life.id == latest, Life.seen_at >= now - TOLERANCE).values(seen_at=now).returning(Life.id)
+    )
+    if went_on.first() is None:
+        session.add(Life(gateway_id=gateway_id, began_at=now, seen_at=now))
 
 
 async def retire_gateway(session: AsyncSession, gateway_id: int, now: datetime) -> None:
     """Says that a gateway stopped in good order, so that others need not wait to adopt what it left."""
-    await session.execute(update(Gateway).where(Gateway.id == gateway_id).values(seen_at=now, stopped_at=now))
+    await beat(session, gateway_id, now)
+    await session.execute(update(Gateway).where(Gateway.id == gateway_id).values(stopped_at=now))
 
 
 async def adopt_dead_gateways(session: AsyncSession, gateway_id: int, now: datetime) -> list[int]:
@@ -71,22 +96,16 @@ async def adopt_dead_gateways(session: AsyncSession, gateway_id: int, now: datet
 
 
 async def list_outages(session: AsyncSession, since: datetime, until: datetime) -> tuple[Outage, ...]:
-    """The times between `since` and `until` in which no gateway lived, in order.
-
-    A beat may be late by a few seconds on a busy machine: shorter gaps are no outage.
-    """
+    """The times between `since` and `until` in which no gateway lived, in order."""
     query = (
-        select(Gateway.started_at, Gateway.seen_at)
-        .where(Gateway.seen_at >= since, Gateway.started_at <= until)
-        .order_by(Gateway.started_at)
+        select(Life.began_at, Life.seen_at).where(Life.seen_at >= since, Life.began_at <= until).order_by(Life.began_at)
     )
     outages: list[Outage] = []
     alive_until = since
-    tolerance = timedelta(seconds=3 * BEAT_SECONDS)
-    for started_at, seen_at in (await session.execute(query)).all():
-        if started_at > alive_until + tolerance:
-            outages.append(Outage(alive_until, started_at))
+    for began_at, seen_at in (await session.execute(query)).all():
+        if began_at > alive_until + TOLERANCE:
+            outages.append(Outage(alive_until, began_at))
         alive_until = max(alive_until, seen_at)
-    if until > alive_until + tolerance:
+    if until > alive_until + TOLERANCE:
         outages.append(Outage(alive_until, until))
     return tuple(outages)

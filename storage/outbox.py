@@ -1,7 +1,8 @@
 """Pings that Temporal has not been told of yet.
 
-A row is also the token for a verdict: whoever deletes it decides. The workflow deletes it when it records a
-verdict, the gateway when it withdraws the ping because no verdict came in time; one of the two gets it.
+`wants_verdict` is also the token for a verdict: whoever clears it decides. The workflow clears it when it records a
+verdict, the gateway when it withdraws the ping because no verdict came in time; one of the two gets it. An accepted
+ping stays until Temporal has it: an update is in Temporal's memory alone until the workflow has answered it.
 """
 
 from collections.abc import Sequence
@@ -39,9 +40,17 @@ async def delete_delivered(session: AsyncSession, ping_ids: Sequence[int]) -> No
     await session.execute(_DELETE, {"ping_ids": list(ping_ids)})
 
 
+async def clear_delivered(session: AsyncSession, ping_ids: Sequence[int]) -> None:
+    """Forgets what Temporal has, without waiting for the disk: a row that a crash brings back is delivered again,
+    and dropped as seen."""
+    await session.execute(text("SET LOCAL synchronous_commit = off"))
+    await delete_delivered(session, ping_ids)
+
+
 async def take_token(session: AsyncSession, ping_id: int) -> bool:
-    """Deletes one row; False if somebody else did."""
-    taken = await session.execute(delete(OutboxRow).where(OutboxRow.ping_id == ping_id).returning(OutboxRow.ping_id))
+    """Deletes the row of a ping that waits for its verdict; False if that was given, or the ping withdrawn."""
+    token = delete(OutboxRow).where(OutboxRow.ping_id == ping_id, OutboxRow.wants_verdict)
+    taken = await session.execute(token.returning(OutboxRow.ping_id))
     return taken.first() is not None
 
 

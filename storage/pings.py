@@ -123,12 +123,15 @@ async def highest_by_gateway(session: AsyncSession, instance_id: str) -> dict[in
 async def decide(session: AsyncSession, verdicts: Sequence[Verdict]) -> list[int]:
     """Makes verdicts final, all of them or none; returns the pings that were withdrawn meanwhile, if any.
 
-    Whoever deletes a ping's row of the outbox decides on it. Repeating the call is harmless: a row that is gone
-    for any other reason than a withdrawal is gone because this verdict was written before.
+    Whoever takes the token of a ping in the outbox decides on it. Repeating the call is harmless: a token that is
+    gone for any other reason than a withdrawal is gone because this verdict was written before.
     """
     ping_ids = [verdict.ping_id for verdict in verdicts]
     tokens = await session.scalars(
-        select(OutboxRow.ping_id).where(OutboxRow.ping_id.in_(ping_ids)).order_by(OutboxRow.ping_id).with_for_update()
+        select(OutboxRow.ping_id)
+        .where(OutboxRow.ping_id.in_(ping_ids), OutboxRow.wants_verdict)
+        .order_by(OutboxRow.ping_id)
+        .with_for_update()
     )
     missing = set(ping_ids) - set(tokens)
     if missing:
@@ -137,7 +140,9 @@ async def decide(session: AsyncSession, verdicts: Sequence[Verdict]) -> list[int
         )
         if ids := list(withdrawn):
             return ids
-    await delete_delivered(session, ping_ids)
+    accepted = [verdict.ping_id for verdict in verdicts if verdict.accepted]
+    await session.execute(update(OutboxRow).where(OutboxRow.ping_id.in_(accepted)).values(wants_verdict=False))
+    await delete_delivered(session, [verdict.ping_id for verdict in verdicts if not verdict.accepted])
     for verdict in verdicts:
         await session.execute(
             update(Ping)

@@ -2,7 +2,7 @@
 
 from storage.accounts import Account
 from storage.base import Base
-from storage.gateways import Gateway
+from storage.gateways import Gateway, Life
 from storage.instances import Instance, Stage, TransitionRow
 from storage.keys import ApiKey
 from storage.outbox import OutboxRow
@@ -17,6 +17,7 @@ TABLES: tuple[type[Base], ...] = (
     Gateway,
     IdempotencyKey,
     Instance,
+    Life,
     OutboxRow,
     Ping,
     LoginSession,

@@ -1,7 +1,6 @@
 """InstanceWorkflow: one execution of a user's workflow, from its first ping until nothing more can change it."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -18,10 +17,11 @@ with workflow.unsafe.imports_passed_through():
     )
     from domain.evaluation import InstanceView, change_between, evaluate
     from domain.instances import FINISHED, InstanceState, confirm, merge
-    from domain.pings import PingFact
     from domain.room import fitted, shorten
     from domain.strict import Verdict, judge_all
     from domain.subjects import instance_subject
+    from temporal_workflows.inbox import Delivery as Delivery
+    from temporal_workflows.inbox import Inbox, hand_out, unseen
     from temporal_workflows.options import READ_MODEL
     from temporal_workflows.search_attributes import OWNER, STAGE, STATUS
 
@@ -32,47 +32,21 @@ MAX_RECHECK_SECONDS: Final = 60
 MAX_JUDGED_AT_ONCE: Final = 64
 """Verdicts cost time with the number of stages, and Temporal takes a workflow that computes for 2 s for stuck."""
 
+MAX_HANDED_ON: Final = 2_000
+"""Pings of the inbox that a run hands on to the next one, in a payload of 2 MiB with its state."""
+
 MAX_SUMMARY_BYTES: Final = 200
 MAX_DETAIL_LINES: Final = 50
 
 
 @dataclass(frozen=True)
 class InstanceInput:
-    """`run` is what an earlier run hands on; without it the instance is loaded from Postgres."""
+    """`run` and `inbox` are what an earlier run hands on; without them the instance is loaded from Postgres."""
 
     workflow_id: str
     instance_id: str
     run: InstanceSnapshot | None = None
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """Pings of one gateway, in its order. `wants_verdicts` lists those whose callers wait for an answer."""
-
-    pings: tuple[PingFact, ...]
-    wants_verdicts: tuple[int, ...] = ()
-
-
-@dataclass(eq=False)
-class Arrival:
-    """A delivery in the inbox, and the verdicts that its sender gets."""
-
-    delivery: Delivery
-    verdicts: list[Verdict] = field(default_factory=list)
-    is_taken_in: bool = False
-
-    def __post_init__(self) -> None:
-        self.asked = frozenset(self.delivery.wants_verdicts)
-
-
-@dataclass(frozen=True)
-class Unseen:
-    """Pings not taken in before: those to take as they are, those to judge, and how far each gateway has come then."""
-
-    told: list[PingFact]
-    asked: list[PingFact]
-    delivered: dict[int, int]
-    is_rest: bool
+    inbox: tuple[Delivery, ...] = ()
 
 
 @workflow.defn(name="InstanceWorkflow")
@@ -83,8 +57,10 @@ class InstanceWorkflow:
         self._run = start.run
         self._view: InstanceView | None = evaluate(start.run.state) if start.run and start.run.version else None
         """The instance as the read model has it."""
-        self._inbox: list[Arrival] = []
+        self._inbox = Inbox(start.inbox)
         self._rechecks = 0
+        self._worked_at = 0
+        self._cannot_wait = False
         self._was_ended = False
         self._is_gone = False
 
@@ -96,21 +72,20 @@ class InstanceWorkflow:
         else:
             self._announce()
         while not self._is_gone:
+            if workflow.info().is_continue_as_new_suggested() and await self._may_begin_anew():
+                self._begin_anew()
             if self._inbox:
                 await self._take_in()
             elif await self._is_due():
                 await self._confirm_silence()
             if self._is_closed() and await self._is_idle():
                 return self._shown().status
-            if workflow.info().is_continue_as_new_suggested() and await self._is_idle():
-                run = self._loaded()
-                workflow.continue_as_new(replace(start, run=replace(run, state=fitted(run.state))))
         await workflow.wait_condition(workflow.all_handlers_finished)
         return "withdrawn"
 
     @workflow.signal(description="Pings of this instance were journaled.")
     def pings_received(self, delivery: Delivery) -> None:
-        self._inbox.append(Arrival(delivery))
+        self._inbox.add(delivery)
 
     @workflow.signal(description="The instance was ended from outside, as Postgres knows.")
     def instance_terminated(self) -> None:
@@ -121,8 +96,7 @@ class InstanceWorkflow:
         """Takes in pings whose callers wait.
 
         Returns the verdicts on those of the pings that want one, were not withdrawn, and had none before."""
-        arrival = Arrival(delivery)
-        self._inbox.append(arrival)
+        arrival = self._inbox.add(delivery)
         await workflow.wait_condition(lambda: arrival.is_taken_in or self._is_gone)
         return arrival.verdicts
 
@@ -131,7 +105,7 @@ class InstanceWorkflow:
         """Counts what has arrived but is not recorded yet, so that callers read their own writes."""
         if self._run is None:
             return None
-        told = self._unseen(self._inbox).told
+        told = unseen(self._inbox.arrivals, self._run.delivered).told
         return evaluate(merge(self._run.state, told)) if told else self._shown()
 
     @workflow.query(description="What its pings add up to, and up to which ping of each gateway.")
@@ -139,32 +113,18 @@ class InstanceWorkflow:
         return self._run and replace(self._run, state=fitted(self._run.state))
 
     async def _load(self) -> None:
-        """Begins where Postgres is, without forgetting a ping that was taken in before."""
-        question = InstanceQuestion(self._start.instance_id, self._known())
+        """Begins where Postgres is, without forgetting a ping that has come here: a lost task may have recorded it."""
+        known = self._inbox.known(self._run.delivered if self._run is not None else {})
         self._run = await workflow.execute_local_activity_method(
-            InstanceActivities.load_instance, question, **READ_MODEL
+            InstanceActivities.load_instance, InstanceQuestion(self._start.instance_id, known), **READ_MODEL
         )
+        self._has_worked()
         if self._run is None:
             self._is_gone = True
             return
         self._view = evaluate(self._run.state) if self._run.version else None
         if self._view is not None:
             self._announce()
-
-    def _known(self) -> dict[int, int]:
-        """By gateway, the last ping that has come here and needs no verdict any more.
-
-        The inbox counts: a task that was lost may have recorded it.
-        """
-        known = dict(self._run.delivered) if self._run is not None else {}
-        undecided: set[int] = set()
-        for arrival in self._inbox:
-            for ping in arrival.delivery.pings:
-                if ping.id in arrival.asked:
-                    undecided.add(ping.gateway)
-                elif ping.gateway not in undecided:
-                    known[ping.gateway] = max(ping.id, known.get(ping.gateway, 0))
-        return known
 
     async def _is_due(self) -> bool:
         """Waits for pings or the next deadline, and tells whether it is the deadline that came."""
@@ -187,13 +147,15 @@ class InstanceWorkflow:
         return self._was_ended
 
     async def _take_in(self) -> None:
-        """Takes the whole inbox in. Arrivals leave it only when all is recorded, because updates wait for that."""
-        arrivals = list(self._inbox)
+        """Takes in what is in the inbox now."""
+        arrivals = self._inbox.arrivals
+        self._cannot_wait = self._inbox.size > MAX_HANDED_ON or any(arrival.asked for arrival in arrivals)
         withdrawn: set[int] = set()
         while True:
-            unseen = self._unseen(arrivals, withdrawn, most_asked=MAX_JUDGED_AT_ONCE)
-            verdicts, state = judge_all(merge(self._loaded().state, unseen.told), unseen.asked)
-            recorded = await self._record(state, unseen.delivered, tuple(verdicts))
+            run = self._loaded()
+            batch = unseen(arrivals, run.delivered, withdrawn=withdrawn, most_asked=MAX_JUDGED_AT_ONCE)
+            verdicts, state = judge_all(merge(run.state, batch.told), batch.asked)
+            recorded = await self._record(state, batch.delivered, tuple(verdicts))
             if recorded.is_stale:
                 await self._load()
                 if self._is_gone:
@@ -202,33 +164,11 @@ class InstanceWorkflow:
                 # The verdicts on the pings behind a withdrawn one may have relied on it.
                 withdrawn.update(recorded.withdrawn)
             else:
-                _hand_out(verdicts, arrivals)
-                if unseen.is_rest:
+                hand_out(verdicts, arrivals)
+                if batch.is_rest:
                     break
-        for arrival in arrivals:
-            arrival.is_taken_in = True
-        del self._inbox[: len(arrivals)]
+        self._inbox.remove(arrivals)
         self._rechecks = 0
-
-    def _unseen(
-        self, arrivals: Iterable[Arrival], withdrawn: Collection[int] = (), *, most_asked: int | None = None
-    ) -> Unseen:
-        """The next pings to take in, in order, up to `most_asked` of those to judge.
-
-        A gateway delivers a subject's pings in order, so one number a gateway tells what was seen.
-        """
-        unseen = Unseen([], [], dict(self._loaded().delivered), is_rest=True)
-        for arrival in arrivals:
-            for ping in arrival.delivery.pings:
-                if ping.id <= unseen.delivered.get(ping.gateway, 0):
-                    continue
-                is_asked = ping.id in arrival.asked
-                if is_asked and len(unseen.asked) == most_asked:
-                    return replace(unseen, is_rest=False)
-                unseen.delivered[ping.gateway] = ping.id
-                if ping.id not in withdrawn:
-                    (unseen.asked if is_asked else unseen.told).append(ping)
-        return unseen
 
     async def _confirm_silence(self) -> None:
         """Lets the deadline count. It does not while pings are on their way; an outage of ours moves it."""
@@ -240,6 +180,7 @@ class InstanceWorkflow:
             SilenceQuestion(self._subject(), self._start.instance_id, since=run.state.opened_at),
             **READ_MODEL,
         )
+        self._has_worked()
         if not silence.is_certain or self._inbox:
             return
         terminated_at = run.state.terminated_at or silence.terminated_at
@@ -261,6 +202,7 @@ class InstanceWorkflow:
             recorded = await workflow.execute_local_activity_method(
                 InstanceActivities.record, Recording(change, verdicts), **READ_MODEL
             )
+            self._has_worked()
             if recorded.is_stale or recorded.withdrawn:
                 return recorded
         self._run = InstanceSnapshot(state, delivered, version)
@@ -269,14 +211,34 @@ class InstanceWorkflow:
         return recorded
 
     async def _is_idle(self) -> bool:
-        """Whether nothing is left to do, once the handlers under way are done.
-
-        Found out in a task of its own, because a ping that comes while a task ends a history voids that task. Had
-        it recorded anything, that would have to be read back from Postgres.
-        """
-        await workflow.sleep(timedelta(milliseconds=1), summary="about to end")
+        """Whether nothing is left to do, once the handlers under way are done."""
         await workflow.wait_condition(lambda: bool(self._inbox) or workflow.all_handlers_finished())
         return not self._inbox and not self._was_ended
+
+    async def _may_begin_anew(self) -> bool:
+        """Whether this is the moment to go on in a new history.
+
+        A signal that comes while a task ends a history voids the task, with all that its local activities have
+        recorded: that would have to be read back from Postgres. So it is done by a task that has done nothing yet,
+        unless an update came with it, or too many pings to hand them on.
+        """
+        await workflow.wait_condition(lambda: bool(self._inbox) or workflow.all_handlers_finished())
+        is_fresh = self._worked_at != workflow.info().get_current_history_length()
+        return (
+            (is_fresh or self._cannot_wait)
+            and workflow.all_handlers_finished()
+            and self._inbox.size <= MAX_HANDED_ON
+            and not self._was_ended
+        )
+
+    def _begin_anew(self) -> None:
+        run = self._loaded()
+        run = replace(run, state=fitted(run.state))
+        inbox = tuple(arrival.delivery for arrival in self._inbox.arrivals)
+        workflow.continue_as_new(replace(self._start, run=run, inbox=inbox))
+
+    def _has_worked(self) -> None:
+        self._worked_at = workflow.info().get_current_history_length()
 
     def _is_closed(self) -> bool:
         if self._run is None or self._is_gone:
@@ -306,12 +268,6 @@ class InstanceWorkflow:
 
     def _subject(self) -> str:
         return instance_subject(self._start.workflow_id, self._start.instance_id)
-
-
-def _hand_out(verdicts: Iterable[Verdict], arrivals: Iterable[Arrival]) -> None:
-    by_ping = {verdict.ping_id: verdict for verdict in verdicts}
-    for arrival in arrivals:
-        arrival.verdicts += [by_ping[id_] for id_ in sorted(arrival.asked & by_ping.keys())]
 
 
 def _details(view: InstanceView) -> str:

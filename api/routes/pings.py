@@ -30,10 +30,11 @@ async def _ping(request: Request, kind: WorkflowKind) -> Response:
     started = perf_counter()
     try:
         body = await read_body(request)
-        principal = await admit_ping(request, body.members)
+        query = read_query(request)
+        principal = await admit_ping(request, body.members, query)
         workflow_id = check_workflow_id(request.path_params["workflow_id"])
         said = parse_stage_ping(
-            read_query(request),
+            query,
             body,
             stage_parameter=_STAGE_PARAMETER[kind],
             idempotency_header=request.headers.get("idempotency-key"),

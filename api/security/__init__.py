@@ -34,7 +34,9 @@ def install_security(app: Starlette, settings: Settings, sessions: Sessions) -> 
     app.state.limiter = Limiter(settings)
 
 
-async def admit_ping(request: Request, body: Mapping[str, object] | None = None) -> Principal:
+async def admit_ping(
+    request: Request, body: Mapping[str, object] | None = None, query: Mapping[str, str] | None = None
+) -> Principal:
     """Whose ping this is, counted against their limit: all that stands before a ping.
 
     A plain call, because FastAPI's dependencies would cost more than the ping itself. Raises Unauthenticated
@@ -42,7 +44,7 @@ async def admit_ping(request: Request, body: Mapping[str, object] | None = None)
     """
     state = request.app.state
     authenticator: Authenticator = state.authenticator
-    principal = await authenticator.authenticate_key(key_of(request, body))
+    principal = await authenticator.authenticate_key(key_of(request, body, query))
     limiter: Limiter = state.limiter
     limiter.hit_ping(request.scope, principal)
     return principal

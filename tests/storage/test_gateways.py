@@ -10,7 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.instances import Outage
 from storage.base import Sessions, transaction
-from storage.gateways import DEAD_AFTER_SECONDS, Gateway, adopt_dead_gateways, list_outages, retire_gateway
+from storage.gateways import (
+    DEAD_AFTER_SECONDS,
+    Gateway,
+    Life,
+    adopt_dead_gateways,
+    beat,
+    list_outages,
+    register_gateway,
+    retire_gateway,
+)
 from storage.outbox import OutboxRow
 
 NOON = datetime(2025, 1, 15, 12, tzinfo=UTC)
@@ -24,6 +33,7 @@ def at(seconds: float) -> datetime:
 async def alone(sessions: Sessions) -> AsyncIterator[AsyncSession]:
     """A session in which no other gateway exists; rolled back."""
     async with sessions() as session:
+        await session.execute(delete(Life))
         await session.execute(delete(Gateway))
         yield session
 
@@ -47,6 +57,7 @@ async def add(
     )
     session.add(gateway)
     await session.flush()
+    session.add(Life(gateway_id=gateway.id, began_at=at(started), seen_at=at(seen)))
     for number in range(pings):
         session.add(
             OutboxRow(ping_id=-(gateway.id * 10 + number), gateway_id=gateway.id, subject="s", wants_verdict=False)
@@ -114,4 +125,12 @@ async def test_two_that_ask_at_once_share_nothing(sessions: Sessions) -> None:
     finally:
         async with transaction(sessions) as session:
             await session.execute(delete(OutboxRow).where(OutboxRow.gateway_id.in_(dead)))
+            await session.execute(delete(Life))
             await session.execute(delete(Gateway))
+
+
+async def test_a_gateway_that_slept_leaves_the_gap_behind(alone: AsyncSession) -> None:
+    gateway_id = await register_gateway(alone, host="test", process_id=1, now=at(0))
+    for moment in (1, 2, 30, 31, 32):
+        await beat(alone, gateway_id, at(moment))
+    assert await list_outages(alone, at(0), at(33)) == (Outage(at(2), at(30)),)

@@ -113,6 +113,17 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_api_keys_account_id"), "api_keys", ["account_id"], unique=False)
     op.create_table(
+        "lives",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("gateway_id", sa.BigInteger(), nullable=False),
+        sa.Column("began_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["gateway_id"], ["gateways.id"], name=op.f("fk_lives_gateway_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_lives")),
+    )
+    op.create_index("ix_lives_gateway_id", "lives", ["gateway_id", "id"], unique=False)
+    op.create_index("ix_lives_seen_at", "lives", ["seen_at"], unique=False)
+    op.create_table(
         "users",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("account_id", sa.Text(), nullable=False),
@@ -237,6 +248,9 @@ def downgrade() -> None:
     op.drop_table("workflows")
     op.drop_index(op.f("ix_users_account_id"), table_name="users")
     op.drop_table("users")
+    op.drop_index("ix_lives_seen_at", table_name="lives")
+    op.drop_index("ix_lives_gateway_id", table_name="lives")
+    op.drop_table("lives")
     op.drop_index(op.f("ix_api_keys_account_id"), table_name="api_keys")
     op.drop_table("api_keys")
     op.drop_index("ix_pings_rejected", table_name="pings", postgresql_where="outcome = 'rejected'")
