@@ -7,7 +7,7 @@ ping stays until Temporal has it: an update is in Temporal's memory alone until 
 
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, Index, delete, func, select, text
+from sqlalchemy import BigInteger, Index, delete, false, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -15,7 +15,10 @@ from storage.base import Base
 
 
 class OutboxRow(Base):
-    """One undelivered ping. `gateway_id` is the gateway whose order it is delivered in."""
+    """One undelivered ping. `gateway_id` is the gateway whose order it is delivered in.
+
+    `is_judged`: it was accepted, so its workflow has taken it in, but perhaps Temporal forgets that.
+    """
 
     __tablename__ = "outbox"
 
@@ -23,6 +26,7 @@ class OutboxRow(Base):
     gateway_id: Mapped[int] = mapped_column(BigInteger)
     subject: Mapped[str]
     wants_verdict: Mapped[bool]
+    is_judged: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     __table_args__ = (
         Index("ix_outbox_gateway_id_ping_id", "gateway_id", "ping_id"),
@@ -60,10 +64,10 @@ async def has_undelivered(session: AsyncSession, subject: str) -> bool:
 
 
 async def lowest_undelivered(session: AsyncSession, subject: str) -> dict[int, int]:
-    """By gateway, the first ping of the subject that is still to be delivered."""
+    """By gateway, the first ping of the subject that its workflow has not taken in."""
     query = (
         select(OutboxRow.gateway_id, func.min(OutboxRow.ping_id))
-        .where(OutboxRow.subject == subject)
+        .where(OutboxRow.subject == subject, OutboxRow.is_judged.is_(False))
         .group_by(OutboxRow.gateway_id)
     )
     rows = await session.execute(query)

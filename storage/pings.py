@@ -108,7 +108,8 @@ async def list_facts(session: AsyncSession, instance_id: str, *, delivered_only:
     """What the accepted pings of an instance say, in the order of the journal."""
     query = select(*_FACT_COLUMNS).where(Ping.instance_id == instance_id, Ping.outcome == Outcome.ACCEPTED)
     if delivered_only:
-        query = query.where(Ping.id.not_in(select(OutboxRow.ping_id).where(OutboxRow.subject == Ping.subject)))
+        undelivered = select(OutboxRow.ping_id).where(OutboxRow.subject == Ping.subject, OutboxRow.is_judged.is_(False))
+        query = query.where(Ping.id.not_in(undelivered))
     rows = (await session.execute(query.order_by(Ping.received_at, Ping.id))).all()
     return [_fact(row) for row in rows]
 
@@ -141,7 +142,9 @@ async def decide(session: AsyncSession, verdicts: Sequence[Verdict]) -> list[int
         if ids := list(withdrawn):
             return ids
     accepted = [verdict.ping_id for verdict in verdicts if verdict.accepted]
-    await session.execute(update(OutboxRow).where(OutboxRow.ping_id.in_(accepted)).values(wants_verdict=False))
+    await session.execute(
+        update(OutboxRow).where(OutboxRow.ping_id.in_(accepted)).values(wants_verdict=False, is_judged=True)
+    )
     await delete_delivered(session, [verdict.ping_id for verdict in verdicts if not verdict.accepted])
     for verdict in verdicts:
         await session.execute(

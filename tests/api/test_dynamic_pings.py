@@ -115,7 +115,7 @@ async def test_early_pings_that_nothing_adopts_fail(ours: Calls) -> None:
     workflow_id = await ours.define("dynamic", grace_period_seconds=0.2)
     await ours.dynamic(workflow_id, "2")
     failed = await until(lambda: ours.failed_pings(workflow_id), every=0.2)
-    assert expected_stages(failed) == [("2", "no_open_instance", None)]
+    assert expected_stages(failed) == [("2", "no_open_instance", "1")]
     await ours.open(workflow_id)
     assert list(await ours.get(f"/dhk/{workflow_id}/tree")) == ["1"]
 

@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("gateway_id", sa.BigInteger(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("wants_verdict", sa.Boolean(), nullable=False),
+        sa.Column("is_judged", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.PrimaryKeyConstraint("ping_id", name=op.f("pk_outbox")),
         postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 10000},
     )
