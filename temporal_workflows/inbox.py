@@ -73,15 +73,11 @@ class Inbox:
         del self._arrivals[: len(arrivals)]
 
     def known(self, delivered: Mapping[int, int]) -> dict[int, int]:
-        """By gateway, the last ping that was `delivered` or has arrived, and needs no verdict any more."""
+        """By gateway, the last ping that was `delivered` or has arrived."""
         known = dict(delivered)
-        undecided: set[int] = set()
         for arrival in self._arrivals:
             for ping in arrival.delivery.pings:
-                if ping.id in arrival.asked:
-                    undecided.add(ping.gateway)
-                elif ping.gateway not in undecided:
-                    known[ping.gateway] = max(ping.id, known.get(ping.gateway, 0))
+                known[ping.gateway] = max(ping.id, known.get(ping.gateway, 0))
         return known
 
 

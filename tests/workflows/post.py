@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
@@ -24,7 +24,7 @@ from storage import instances, outbox
 from storage.accounts import create_account
 from storage.base import Sessions, transaction
 from storage.batch import NewPing
-from storage.gateways import beat, register_gateway
+from storage.gateways import Life, register_gateway
 from storage.instances import Instance
 from storage.journal import append
 from storage.pings import Ping
@@ -81,8 +81,8 @@ async def make_post(sessions: Sessions, client: Client) -> Post:
             await register_gateway(session, host="test", process_id=number, now=utc_now()) for number in (1, 2)
         ]
         # They live long into the future, so that no test sees an outage.
-        await beat(session, first, utc_now() + timedelta(days=1))
-        await beat(session, second, utc_now() + timedelta(days=1))
+        await session.flush()
+        await session.execute(update(Life).values(seen_at=utc_now() + timedelta(days=1)))
     return Post(sessions, client, account.id, (first, second))
 
 
@@ -140,6 +140,7 @@ class Run:
                 )
             except RPCError:
                 continue
+            await self.forget(facts)
             return {verdict.ping_id: verdict for verdict in verdicts}
 
     async def ping(self, path: str, status: PingStatus = PingStatus.HEALTHY, **values: Any) -> None:
