@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, select
 from temporalio.client import Client
@@ -9,6 +11,7 @@ from temporalio.client import Client
 from api.views import fold_instance
 from domain.subjects import instance_subject
 from storage.base import Sessions
+from storage.gateways import Gateway
 from storage.instances import Instance
 from storage.outbox import OutboxRow
 from storage.pings import Ping
@@ -24,15 +27,29 @@ async def check_books(up: Up, answers: Answers) -> None:
     """Every acknowledged ping is in the journal and applied, once; none that was answered with an error is."""
     temporal = await up.temporal()
     async with up.sessions() as sessions:
-        await until(lambda: _outbox_is_empty(sessions), timeout=30, every=0.1)
+        await until(lambda: _is_told(sessions), timeout=30, every=0.1)
         await _check_journal(sessions, answers)
         for instance in await _instances(sessions):
             await _check_instance(sessions, temporal, instance)
 
 
-async def _outbox_is_empty(sessions: Sessions) -> bool:
+@dataclass(frozen=True)
+class Told:
+    """Falsy, and showing what it is, while anything is left in the outbox."""
+
+    left: list[tuple[Any, ...]]
+    gateways: list[tuple[Any, ...]]
+
+    def __bool__(self) -> bool:
+        return not self.left
+
+
+async def _is_told(sessions: Sessions) -> Told:
+    rows = select(OutboxRow.ping_id, OutboxRow.gateway_id, OutboxRow.subject, OutboxRow.wants_verdict)
+    gateways = select(Gateway.id, Gateway.seen_at, Gateway.stopped_at, Gateway.adopted_by)
     async with sessions() as session:
-        return await session.scalar(select(func.count()).select_from(OutboxRow)) == 0
+        left = [tuple(row) for row in await session.execute(rows.limit(10))]
+        return Told(left, [tuple(row) for row in await session.execute(gateways)])
 
 
 async def _check_journal(sessions: Sessions, answers: Answers) -> None:
