@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
@@ -17,7 +16,6 @@ from domain.subjects import instance_subject
 from storage import gateways, instances, outbox, pings
 from storage.base import Sessions, snapshot, transaction
 from storage.instances import Instance
-from storage.outbox import OutboxRow
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ async def _delivered(
     """
     subject = instance_subject(row.workflow_id, row.id)
     undelivered = await outbox.lowest_undelivered(session, subject)
-    undecided = await _lowest_undecided(session, subject)
+    undecided = await outbox.lowest_undecided(session, subject)
     known = {gateway: min(last, undecided.get(gateway, last + 1) - 1) for gateway, last in known.items()}
     facts = await pings.list_facts(session, row.id, delivered_only=True)
     if any(lowest <= known.get(gateway, 0) for gateway, lowest in undelivered.items()):
@@ -184,16 +182,6 @@ async def _delivered(
         for gateway, ping_id in highest.items()
     }
     return facts, delivered
-
-
-async def _lowest_undecided(session: AsyncSession, subject: str) -> dict[int, int]:
-    """By gateway, the first ping of the subject that waits for its verdict."""
-    query = (
-        select(OutboxRow.gateway_id, func.min(OutboxRow.ping_id))
-        .where(OutboxRow.subject == subject, OutboxRow.wants_verdict)
-        .group_by(OutboxRow.gateway_id)
-    )
-    return {row[0]: row[1] for row in await session.execute(query)}
 
 
 async def _catch_up(session: AsyncSession, row: Instance, now: InstanceView) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Final
 
@@ -19,7 +19,8 @@ from domain.evaluation import InstanceView
 from domain.pings import PingFact
 from domain.strict import Verdict
 from domain.subjects import split_instance_subject
-from temporal_workflows.instance import Delivery, InstanceInput, InstanceWorkflow
+from temporal_workflows.inbox import Delivery
+from temporal_workflows.instance import InstanceInput, InstanceWorkflow
 from temporal_workflows.search_attributes import KIND, WORKFLOW
 
 SIGNAL_TIMEOUT: Final = timedelta(seconds=5)
@@ -62,11 +63,17 @@ class Temporal:
             search_attributes=_search_attributes(start),
             static_summary=f"{start.workflow_id}, run {start.instance_id}",
         )
-        return await self._client.execute_update_with_start_workflow(
-            InstanceWorkflow.submit_pings,
-            Delivery(tuple(pings), tuple(wants_verdicts)),
-            start_workflow_operation=operation,
-        )
+        try:
+            return await self._client.execute_update_with_start_workflow(
+                InstanceWorkflow.submit_pings,
+                Delivery(tuple(pings), tuple(wants_verdicts)),
+                start_workflow_operation=operation,
+            )
+        except Exception:
+            # The operation has a promise of its own that fails too, and that nobody else looks at.
+            with suppress(Exception):
+                await operation.workflow_handle()
+            raise
 
     async def query(self, subject: str, timeout_seconds: float) -> InstanceView | None:
         """The instance as its workflow shows it; None before it is loaded. Raises RPCError."""

@@ -137,6 +137,18 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command()
+def revive(data_dir: DataDirFlag = None) -> None:
+    """Tell Temporal of every open instance again, after it was lost or restored. Harmless at any time."""
+    from cli.environment import database_url, load_settings, with_running_stack
+
+    settings = with_running_stack(load_settings(data_dir=data_dir))
+    database_url(settings)
+    from cli.revive import revive as revive_instances
+
+    typer.echo(f"Temporal was told of {_run(revive_instances(settings))} open instances.", err=True)
+
+
 @keys_app.command("create")
 def keys_create(
     name: Annotated[str, typer.Option(help="What the key is for.")],

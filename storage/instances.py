@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, delete, select, tuple_, update
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, delete, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -201,3 +201,9 @@ async def forget_if_never_begun(session: AsyncSession, instance_id: str) -> None
         Ping.instance_id == instance_id, Ping.outcome.in_((Outcome.ACCEPTED, Outcome.PENDING))
     )
     await session.execute(delete(Instance).where(Instance.id == instance_id, Instance.version == 0, ~joined.exists()))
+
+
+async def list_unclosed(session: AsyncSession, now: datetime) -> list[tuple[str, str]]:
+    """The workflow and the id of every instance that its workflow still has to follow."""
+    query = select(Instance.workflow_id, Instance.id).where(or_(Instance.closes_at.is_(None), Instance.closes_at > now))
+    return [(row[0], row[1]) for row in await session.execute(query)]

@@ -7,7 +7,7 @@ ping stays until Temporal has it: an update is in Temporal's memory alone until 
 
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, Index, delete, false, func, select, text
+from sqlalchemy import BigInteger, ColumnElement, Index, delete, false, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -65,10 +65,14 @@ async def has_undelivered(session: AsyncSession, subject: str) -> bool:
 
 async def lowest_undelivered(session: AsyncSession, subject: str) -> dict[int, int]:
     """By gateway, the first ping of the subject that its workflow has not taken in."""
-    query = (
-        select(OutboxRow.gateway_id, func.min(OutboxRow.ping_id))
-        .where(OutboxRow.subject == subject, OutboxRow.is_judged.is_(False))
-        .group_by(OutboxRow.gateway_id)
-    )
-    rows = await session.execute(query)
-    return {row[0]: row[1] for row in rows}
+    return await _lowest(session, OutboxRow.subject == subject, OutboxRow.is_judged.is_(False))
+
+
+async def lowest_undecided(session: AsyncSession, subject: str) -> dict[int, int]:
+    """By gateway, the first ping of the subject that waits for its verdict."""
+    return await _lowest(session, OutboxRow.subject == subject, OutboxRow.wants_verdict)
+
+
+async def _lowest(session: AsyncSession, *conditions: ColumnElement[bool]) -> dict[int, int]:
+    query = select(OutboxRow.gateway_id, func.min(OutboxRow.ping_id)).where(*conditions).group_by(OutboxRow.gateway_id)
+    return {row[0]: row[1] for row in await session.execute(query)}
