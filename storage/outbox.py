@@ -70,7 +70,7 @@ async def lowest_undelivered(session: AsyncSession, subject: str) -> dict[int, i
 
 async def lowest_undecided(session: AsyncSession, subject: str) -> dict[int, int]:
     """By gateway, the first ping of the subject that waits for its verdict."""
-    return await _lowest(session, OutboxRow.subject == subject, OutboxRow.wants_verdict)
+    return await _lowest(session, OutboxRow.subject == subject, OutboxRow.wants_verdict.is_(True))
 
 
 async def _lowest(session: AsyncSession, *conditions: ColumnElement[bool]) -> dict[int, int]:

@@ -21,6 +21,8 @@ async def test_an_instance_that_temporal_lost_is_followed_again(stack: Stack) ->
         async def view() -> InstanceView | None:
             return await temporal.query(subject, 5)
 
+        # Asking for the tree delivers what is still held.
+        assert (await client.get("/dhk/lost_by_temporal/tree")).headers["X-PingPulse-Source"] == "temporal"
         before = await until(view)
         await handle.terminate()
         assert await revive(stack.settings) >= 1
