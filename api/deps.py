@@ -11,7 +11,7 @@ from api.security import Authenticator, Limiter, Principal, key_of
 from api.security.sessions import CSRF_HEADER, SESSION_COOKIE
 from config.settings import Settings
 from domain.errors import Forbidden, InsufficientScope
-from storage.base import Sessions, transaction
+from storage.base import Sessions, snapshot, transaction
 
 READS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 
@@ -56,6 +56,12 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
         yield session
 
 
+async def get_snapshot(request: Request) -> AsyncIterator[AsyncSession]:
+    """For reads of several queries that belong together: all see the same moment."""
+    async with snapshot(get_sessions(request)) as session:
+        yield session
+
+
 async def authenticate(request: Request) -> Principal:
     """Anybody known: a key of any scope, or a session, whose writes need the CSRF token.
 
@@ -88,5 +94,6 @@ AuthenticatorDep = Annotated[Authenticator, Depends(get_authenticator)]
 LimiterDep = Annotated[Limiter, Depends(get_limiter)]
 # FastAPI's default scope ends after the answer was sent; with this one the commit comes before it.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
+SnapshotDep = Annotated[AsyncSession, Depends(get_snapshot, scope="function")]
 PrincipalDep = Annotated[Principal, Depends(require_full)]
 AnyPrincipalDep = Annotated[Principal, Depends(authenticate)]

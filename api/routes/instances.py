@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.deps import AnyPrincipalDep, PrincipalDep, SessionDep, SessionsDep, Text
+from api.deps import AnyPrincipalDep, PrincipalDep, SessionsDep, SnapshotDep, Text
 from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, Responses, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
@@ -109,7 +109,7 @@ async def read_tree(
 @router.get("/api/workflows/{workflow_id}/instances", responses=problems(*JSON_API_ERRORS, _NO_WORKFLOW))
 async def read_history(
     workflow_id: Text,
-    session: SessionDep,
+    session: SnapshotDep,
     principal: PrincipalDep,
     limit: Limit = 10,
     cursor: Cursor = None,
@@ -139,7 +139,7 @@ async def read_history(
 
 
 @router.get("/api/instances/{instance_id}", responses=problems(*JSON_API_ERRORS, _NO_INSTANCE))
-async def read_instance(instance_id: Text, session: SessionDep, principal: PrincipalDep) -> dict[str, Any]:
+async def read_instance(instance_id: Text, session: SnapshotDep, principal: PrincipalDep) -> dict[str, Any]:
     """One instance with its stages and every change of status."""
     row = await owned_instance(session, principal, instance_id)
     views = await current_views(session, [row])
@@ -160,7 +160,7 @@ async def read_instance(instance_id: Text, session: SessionDep, principal: Princ
 
 @router.get("/api/workflows/{workflow_id}/failed-pings", responses=problems(*JSON_API_ERRORS, _NO_WORKFLOW))
 async def read_failed_pings(
-    workflow_id: Text, session: SessionDep, principal: PrincipalDep, limit: Limit = 50, cursor: Cursor = None
+    workflow_id: Text, session: SnapshotDep, principal: PrincipalDep, limit: Limit = 50, cursor: Cursor = None
 ) -> dict[str, Any]:
     """The failed queue: pings that were rejected, the newest first, with what was wrong."""
     await owned_workflow(session, principal, workflow_id)
