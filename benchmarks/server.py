@@ -5,17 +5,16 @@
 
 import argparse
 import cProfile
-import math
 import signal
 import sys
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
 from prometheus_client import REGISTRY, Histogram
 
 from api import metrics
 from api.app import create_app
+from cli.serve import serve_app
 from config.logging import configure_logging
 from config.settings import Settings
 
@@ -60,19 +59,7 @@ def add_bare_routes(app: FastAPI, lags: list[float]) -> None:
 def serve(settings: Settings) -> None:
     app = create_app(settings)
     add_bare_routes(app, record_lags())
-    # As cli/serve.py does it.
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
-    )
+    serve_app(app, settings)
 
 
 def main() -> None:

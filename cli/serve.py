@@ -5,6 +5,7 @@ import math
 import signal
 
 import uvicorn
+from fastapi import FastAPI
 
 from config.settings import Settings
 
@@ -13,8 +14,13 @@ def serve_api(settings: Settings) -> None:
     """Run one gateway until SIGTERM or SIGINT. Requests under way may finish within `shutdown_seconds`."""
     from api.app import create_app
 
+    serve_app(create_app(settings), settings)
+
+
+def serve_app(app: FastAPI, settings: Settings) -> None:
+    """Serve an app as a gateway is served."""
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
