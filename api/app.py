@@ -63,6 +63,8 @@ def create_app(settings: Settings) -> FastAPI:
     install_error_handlers(app)
     install_openapi(app, ping_paths())
     app.router.routes[:0] = pings.stage_ping_routes()
+    # A redirect would lose the pings of every curl without -L, and pass keys on to wherever Host says.
+    app.router.redirect_slashes = False
     for module in ROUTERS:
         app.include_router(module.router)
     app.add_middleware(GatewayMiddleware, log_pings=settings.log_level == "debug")

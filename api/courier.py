@@ -66,6 +66,8 @@ class Courier:
         self._window = window_seconds
         self._verdict_timeout = verdict_timeout_seconds
         self._turns = asyncio.Semaphore(concurrency)
+        # Callers wait for verdicts: they do not queue behind signals, for which nobody waits.
+        self._verdict_turns = asyncio.Semaphore(concurrency)
         self._memory = memory
         self._lanes: dict[tuple[int, str], Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -173,7 +175,7 @@ class Courier:
                     del self._lanes[gateway_id, lane.subject]
                     return
             await self._wait_for_turn(lane, next_turn)
-            async with self._turns:
+            async with self._verdict_turns if lane.wants_verdict else self._turns:
                 next_turn = loop.time() + self._window
                 await self._deliver(lane)
 

@@ -92,11 +92,11 @@ def _operation(kind: WorkflowKind, method: str) -> dict[str, Any]:
         _query("agent", _TEXT, "Who reports. Required by strict workflows."),
         _query("instance_id", {"type": "string"}, "The instance, if not the workflow's current one."),
         _query("status", _TEXT, "How the stage went: `success`, `failed`, or an exit code."),
-        _query("final", _FLAG, "`yes` completes the instance."),
         {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}},
     ]
     if kind is WorkflowKind.DYNAMIC:
         parameters += [
+            _query("final", _FLAG, "`yes` completes the instance."),
             _query("start", _FLAG, "`yes` opens a new instance."),
             _query("stagename", _TEXT, "A label for the stage."),
         ]

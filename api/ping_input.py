@@ -164,8 +164,9 @@ class _Parameters:
         name, value = self.get(preferred, other)
         if value is None:
             raise InvalidRequest.of_field(preferred, f"is missing; send the stage, such as ?{preferred}=1")
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise InvalidRequest.of_field(name, 'must be a stage such as "1" or "2.1"')
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            # As a number, 2.10 would be 2.1.
+            raise InvalidRequest.of_field(name, 'must be a stage as text, such as "1" or "2.1"')
         path = parse_path(str(value), name)
         _check_text(name, path)
         return path
@@ -261,7 +262,8 @@ def _problem_of(value: object) -> str | None:
 
 def check_workflow_id(workflow_id: str) -> str:
     """Raises InvalidRequest for an id that no workflow can have."""
-    if WORKFLOW_ID.fullmatch(workflow_id) is None:
+    # Clients fold a path of dots alone.
+    if WORKFLOW_ID.fullmatch(workflow_id) is None or not workflow_id.strip("."):
         raise InvalidRequest.of_field("workflow_id", "must be 1 to 128 characters: letters, digits, _ - and . only")
     _check_text("workflow_id", workflow_id)
     return workflow_id

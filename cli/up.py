@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from pydantic import SecretStr
 from rich.console import Console
@@ -287,9 +289,17 @@ def _print_welcome(started: Started, output: Console) -> None:
         lines += [
             "For a new API key, in another terminal:",
             "",
-            f"  pingpulse keys create --data-dir {settings.data_dir} --name my-key",
+            f"  {_command()} keys create --data-dir {settings.data_dir} --name my-key",
             "",
             "Send a ping:",
         ]
     lines += ["", f'  curl "{settings.base_url}/dhk/my_pipeline?stagePath=1&start=yes&key={key}"', ""]
     output.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
+
+
+def _command() -> str:
+    """How to call `pingpulse` from where we are: `make up` puts it beside its Python, which is seldom on the PATH."""
+    beside = Path(sys.executable).with_name("pingpulse")
+    if shutil.which("pingpulse") or not beside.exists():
+        return "pingpulse"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)

@@ -232,7 +232,8 @@ def _reached_last_at(state: InstanceState, covered: dict[paths.Numbers, datetime
     """
     definition = state.definition
     if not definition.is_static:
-        return state.final.at if state.final else None
+        # An early final ping may have come before the start that adopted it.
+        return max(state.final.at, state.opened_at) if state.final else None
     orders = [(stage.order,) for stage in definition.stages]
     if not orders or orders[-1] not in covered:
         return None

@@ -77,6 +77,7 @@ class Report:
 
 _FAILED: Final = frozenset(
     {"failed", "fail", "failure", "error", "errored", "exception", "critical", "fatal", "down", "broken", "crashed"}
+    | {"ko", "nok", "no", "not_ok", "unhealthy", "panic", "bad", "exited"}
     | {"timeout", "timed_out", "cancelled", "canceled", "aborted", "killed", "upstream_failed", "false"}
 )
 _PENDING: Final = frozenset({"pending", "started", "starting", "start", "running", "in_progress", "queued", "waiting"})
@@ -94,6 +95,7 @@ def understand_status(value: object) -> PingStatus:
     if not isinstance(value, str):
         return PingStatus.HEALTHY
     word = value.strip().lower().replace("-", "_").replace(" ", "_")
+    word = word.removeprefix("exit_").removeprefix("code_")
     if word.lstrip("-+_").isdecimal():
         return PingStatus.HEALTHY if not word.strip("-+_0") else PingStatus.FAILED
     if word in _FAILED:

@@ -84,6 +84,10 @@ def route(
                 "workflow_id", f"{definition.id} is a {definition.kind} workflow; ping it at /{right}/{definition.id}"
             )
         )
+    order = definition.order_of_name(request.fact.path)
+    if order is not None:
+        message = f"{request.fact.path} is the name of stage {order}; ping it as stage={order}"
+        return Refuse(InvalidRequest.of_field("stage", message))
     if request.instance_id is not None:
         return _to_named(request, named)
     if definition.is_static:

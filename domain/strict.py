@@ -12,36 +12,48 @@ from domain.pings import PingFact, PingStatus
 
 
 class StageMissed(DomainError):
+    """Strict: a stage before this one was not seen. Send `expected_stage` first; the ping is in the failed queue."""
+
     code = "stage_missed"
     status = 400
     title = "Stage missed"
 
 
 class StageOutOfOrder(DomainError):
+    """Strict: the stage, or a later one, was seen already. The ping is in the failed queue."""
+
     code = "stage_out_of_order"
     status = 409
     title = "Stage executed out of order"
 
 
 class AgentRequired(DomainError):
+    """Strict: each ping names who reports, as `agent`."""
+
     code = "agent_required"
     status = 400
     title = "Agent required"
 
 
 class StageUnknown(DomainError):
+    """Strict: the static workflow has no such stage."""
+
     code = "stage_unknown"
     status = 400
     title = "Unknown stage"
 
 
 class InstanceClosed(DomainError):
+    """The run is over and so is its grace period; open a new one."""
+
     code = "instance_closed"
     status = 409
     title = "Instance closed"
 
 
 class NoOpenInstance(DomainError):
+    """Nothing is open that the ping could belong to; open a run with `stage=1` or `start=yes`."""
+
     code = "no_open_instance"
     status = 404
     title = "No open instance"

@@ -64,6 +64,10 @@ class WorkflowDefinition:
     def is_static(self) -> bool:
         return self.kind is WorkflowKind.STATIC
 
+    def order_of_name(self, name: str) -> int | None:
+        """The order of the stage that the definition gives that name, if it does."""
+        return next((stage.order for stage in self.stages if stage.name == name), None)
+
     def defines(self, path: Numbers) -> bool:
         """Whether a numbered path lies at or below a stage that the definition knows."""
         return not self.is_static or path[0] <= len(self.stages)

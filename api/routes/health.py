@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Final, Literal
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from sqlalchemy import text
@@ -19,6 +20,13 @@ from config.clock import utc_now
 from storage.pings import depth_and_oldest
 
 router = APIRouter(tags=["operations"])
+
+
+@router.get("/", include_in_schema=False)
+async def root() -> RedirectResponse:
+    """There is no page here yet; what there is, is described at /docs."""
+    return RedirectResponse("/docs")
+
 
 DATABASE_TIMEOUT_SECONDS: Final = 2.0
 

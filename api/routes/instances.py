@@ -83,7 +83,7 @@ async def read_tree(
     """The stages of the workflow's current instance: the newest open one, or the newest of all."""
     async with sessions() as session:
         workflow = await owned_workflow(session, principal, workflow_id)
-        if instance_id is None:
+        if not instance_id:
             row = await find_current_instance(session, workflow_id)
         else:
             row = await get_instance(session, instance_id)

@@ -13,10 +13,11 @@ from api.deps import PrincipalDep, SessionDep, SessionsDep, Text
 from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
+from api.ping_input import check_workflow_id
 from api.security import ensure_owner
 from config.clock import utc_now
 from domain.errors import Conflict, InvalidRequest, NotFound
-from domain.ids import new_workflow_id
+from domain.ids import new_workflow_id, random_id
 from domain.workflows import (
     DEFAULT_GRACE_PERIOD_SECONDS,
     DEFAULT_IDLE_TIMEOUT_SECONDS,
@@ -105,7 +106,7 @@ async def create_workflow(
     body: NewWorkflow, session: SessionDep, principal: PrincipalDep, request: Request
 ) -> WorkflowView:
     """Defines a workflow."""
-    workflow_id = body.id or new_workflow_id(body.kind)
+    workflow_id = check_workflow_id(body.id) if body.id else new_workflow_id(body.kind)
     existing = await session.get(Workflow, workflow_id, with_for_update=True)
     if existing is not None:
         ensure_owner(principal, existing.account_id)
@@ -115,7 +116,7 @@ async def create_workflow(
     if await slug_is_taken(session, principal.account_id, slug, other_than=workflow_id):
         if body.slug:
             raise Conflict(f"The slug {slug} is taken; choose another.")
-        slug = f"{slug[:100]}-{workflow_id[-6:].lower()}"
+        slug = random_id(f"{slug[:100]}-", 6)
     definition = WorkflowDefinition(
         id=workflow_id,
         account_id=principal.account_id,

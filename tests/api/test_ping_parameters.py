@@ -40,7 +40,7 @@ async def test_both_endpoints_take_both_names_of_the_stage_in_both_places(ours: 
 async def test_all_parameters_may_stand_in_the_body(ours: Calls, sessions: Sessions) -> None:
     workflow_id, instance_id = await ours.open()
     await ours.open(workflow_id)
-    parameters = {"stagePath": 2.1, "final": True, "stagename": "Train", "agent": "gpt", "instance_id": instance_id}
+    parameters = {"stagePath": "2.1", "final": True, "stagename": "Train", "agent": "gpt", "instance_id": instance_id}
     answer = await ours.post(f"/dhk/{workflow_id}", {**parameters, "key": ours.key, "rows": 5})
     assert (answer["instance_id"], answer["stage_path"]) == (instance_id, "2.1")
     ping = await last_ping(sessions, workflow_id)
@@ -203,3 +203,9 @@ async def test_a_key_is_no_name(ours: Calls, field: str) -> None:
     assert key not in response.text
     response = await ours.http.get(f"/dhk/{key}", params={"stagePath": "1", "start": "yes"})
     assert problem(response, 400, "invalid_request")["errors"][0]["field"] == "workflow_id"
+
+
+async def test_an_address_with_a_slash_too_many_is_no_redirect(ours: Calls) -> None:
+    """curl without -L would lose the ping and be happy."""
+    missing = await ours.http.get("/dhk/flow/", params={"stagePath": "1", "start": "yes"})
+    problem(missing, 404, "not_found")

@@ -144,3 +144,11 @@ async def test_a_deleted_one_is_gone(ours: Calls) -> None:
     assert (await ours.http.delete(f"/api/workflows/{workflow_id}")).status_code == 204
     problem(await ours.http.get(f"/shk/{workflow_id}", params={"stage": 2}), 404, "not_found")
     problem(await ours.http.delete(f"/api/workflows/{workflow_id}"), 404, "not_found")
+
+
+async def test_the_name_of_a_stage_is_not_its_path(ours: Calls) -> None:
+    workflow_id = await ours.define(stages=[{"order": 1}, {"order": 2, "name": "transform"}])
+    await ours.static(workflow_id, 1)
+    refused = problem(await ours.http.get(f"/shk/{workflow_id}", params={"stage": "transform"}), 400, "invalid_request")
+    assert "stage=2" in refused["detail"]
+    assert set(await ours.get(f"/shk/{workflow_id}/tree")) == {"1", "2"}
