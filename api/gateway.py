@@ -241,7 +241,7 @@ class Gateway:
         while self._delivered:
             ping_ids = self._delivered[:MAX_DELETED_AT_ONCE]
             async with transaction(self._sessions) as session:
-                await outbox.clear_delivered(session, ping_ids)
+                await outbox.delete_delivered(session, ping_ids)
             del self._delivered[: len(ping_ids)]
 
 

@@ -40,15 +40,12 @@ _DELETE = text("DELETE FROM outbox WHERE ping_id = ANY(:ping_ids)")
 
 
 async def delete_delivered(session: AsyncSession, ping_ids: Sequence[int]) -> None:
-    """Forgets rows. One array parameter: as many parameters as pings would take longer than the deletion."""
+    """Forgets rows. One array parameter: as many parameters as pings would take longer than the deletion.
+
+    The commit must wait for the disk: a row that a crash of Postgres brought back, its gateway would not know of,
+    and it would stand in the way of its subject's deadlines for ever.
+    """
     await session.execute(_DELETE, {"ping_ids": list(ping_ids)})
-
-
-async def clear_delivered(session: AsyncSession, ping_ids: Sequence[int]) -> None:
-    """Forgets what Temporal has, without waiting for the disk: a row that a crash brings back is delivered again,
-    and dropped as seen."""
-    await session.execute(text("SET LOCAL synchronous_commit = off"))
-    await delete_delivered(session, ping_ids)
 
 
 async def take_token(session: AsyncSession, ping_id: int) -> bool:
