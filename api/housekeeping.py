@@ -46,13 +46,17 @@ class Housekeeping:
         return [asyncio.create_task(_repeat(name, every, job), name=name) for name, (every, job) in jobs.items()]
 
     def offer(self, subject: str, facts: Iterable[PingFact]) -> None:
-        """Hands own pings to the courier, or leaves them in the outbox while there is no room."""
-        facts = tuple(facts)
+        """Hands an own ping to the courier, or leaves it in the outbox while there is no room.
+
+        The early pings that it adopted come before it and enter always: they are older than what refilling looks at.
+        """
+        *adopted, fact = facts
+        self._courier.offer(subject, adopted)
         if self._is_behind or not self._courier.has_room:
-            self._left_out_up_to = facts[-1].id
+            self._left_out_up_to = fact.id
             return
-        self._courier.offer(subject, facts)
-        self._entered[self._gateway_id] = facts[-1].id
+        self._courier.offer(subject, [fact])
+        self._entered[self._gateway_id] = fact.id
 
     @property
     def _is_behind(self) -> bool:

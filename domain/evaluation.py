@@ -100,7 +100,6 @@ class Change:
     failure_reason: str | None = None
     agent: str | None = None
     last_ping_at: datetime | None = None
-    stage_count: int = 0
 
 
 def evaluate(state: InstanceState) -> InstanceView:
@@ -182,7 +181,6 @@ def change_between(instance_id: str, version: int, before: InstanceView | None, 
         failure_reason=after.failure_reason,
         agent=after.agent,
         last_ping_at=after.last_ping_at,
-        stage_count=len(after.stages),
     )
 
 

@@ -25,7 +25,3 @@ async def create_account(session: AsyncSession, name: str, now: datetime, *, tim
     session.add(account)
     await session.flush()
     return account
-
-
-async def find_account(session: AsyncSession, account_id: str) -> Account | None:
-    return await session.get(Account, account_id)

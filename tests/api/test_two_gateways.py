@@ -2,7 +2,14 @@
 
 import asyncio
 
+from sqlalchemy import select
+
+from storage.outbox import OutboxRow
+from storage.pings import Ping
 from tests.api.calls import Calls
+from tests.api.conftest import calls_to
+from tests.conftest import StartGateway
+from tests.support.stack import Stack
 from tests.support.waiting import until
 
 
@@ -71,3 +78,21 @@ async def test_a_deleted_workflow_is_deleted_everywhere(ours: Calls, ours_elsewh
         await ours_elsewhere.static(workflow_id, 3)
         assert (await ours.http.delete(f"/api/workflows/{workflow_id}")).status_code == 204
         await ours_elsewhere.static(workflow_id, stage, 404)
+
+
+async def test_a_gateway_without_room_delivers_what_a_start_adopts(stack: Stack, start_gateway: StartGateway) -> None:
+    """Early pings are older than what the gateway looks for in the outbox once there is room again."""
+    async with calls_to(start_gateway(courier_memory=0), stack.account_id, stack.key) as full:
+        workflow_id = await full.define("dynamic")
+        await full.dynamic(workflow_id, "2")
+        await full.dynamic(workflow_id, "1", start="yes")
+
+        async def left() -> list[str]:
+            async with stack.sessions() as session:
+                rows = select(Ping.path).join(OutboxRow, OutboxRow.ping_id == Ping.id)
+                return list(await session.scalars(rows.where(Ping.workflow_id == workflow_id)))
+
+        async def is_adopted_delivered() -> bool:
+            return await left() == ["1"]
+
+        await until(is_adopted_delivered)
