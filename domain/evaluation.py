@@ -15,6 +15,7 @@ from domain.instances import (
 )
 from domain.pings import PingStatus
 from domain.room import shorten, text_room
+from domain.transitions import Transition
 
 _STAGE_STATUS = {
     PingStatus.HEALTHY: StageStatus.HEALTHY,
@@ -73,17 +74,6 @@ class InstanceView:
     agent: str | None = None
     last_ping_at: datetime | None = None
     next_deadline: Deadline | None = None
-
-
-@dataclass(frozen=True)
-class Transition:
-    """A change of status of an instance (`path` None) or of one of its stages."""
-
-    path: str | None
-    before: str | None
-    after: str
-    at: datetime
-    reason: str | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,16 @@ class PingStatus(StrEnum):
     PENDING = "pending"
 
 
+class Event(StrEnum):
+    """What a ping says of a subject that has no stages: a pulse, a process run."""
+
+    START = "start"
+    SUCCESS = "success"
+    FAIL = "fail"
+    LOG = "log"
+    """Kept, and nothing else."""
+
+
 class Outcome(StrEnum):
     """What became of a ping. Facts are immutable; this alone is written later, once."""
 
@@ -45,7 +55,8 @@ class PingFact:
     """What the rules need to know of a ping. Travels in Temporal signals; the payload stays in Postgres.
 
     `gateway` is the gateway that journaled it: within one gateway and subject, ids only grow.
-    `at` is when the gateway received it.
+    `at` is when the gateway received it. `path` is the stage that it reports or, where its subject has no stages, the
+    Event. `run_id` is the run of a pulse that it names, `duration_ms` how long that took by the caller's own account.
     """
 
     id: int
@@ -57,6 +68,8 @@ class PingFact:
     name: str | None = None
     error: str | None = None
     final: bool = False
+    run_id: str | None = None
+    duration_ms: int | None = None
 
 
 @dataclass(frozen=True)

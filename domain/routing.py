@@ -1,4 +1,4 @@
-"""Which instance a ping belongs to, and whether it opens one."""
+"""What a ping is about; which instance it belongs to, and whether it opens one."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,13 +30,44 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Request:
-    """What of a ping decides its way. `kind` is the endpoint it came to, `instance_id` what the caller named."""
+    """What of a stage ping decides its way. `kind` is the endpoint it came to, `instance_id` what the caller named."""
 
     workflow_id: str
     kind: WorkflowKind
     fact: PingFact
     start: bool = False
     instance_id: str | None = None
+
+
+@dataclass(frozen=True)
+class NewPulse:
+    """The schedule of a target that a ping may bring into being."""
+
+    period_seconds: float
+    grace_seconds: float
+
+
+@dataclass(frozen=True)
+class PulseRequest:
+    """What of a pulse's ping decides its way. `target` is an id or a slug.
+
+    `is_plain`: the caller says no more than that it is alive, so the target's keywords decide what `body` means.
+    """
+
+    target: str
+    fact: PingFact
+    is_plain: bool = False
+    body: str | None = None
+    create: NewPulse | None = None
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What of a process hook's ping decides its way. `hook` is an id or a slug, `run_id` what the caller named."""
+
+    hook: str
+    fact: PingFact
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)

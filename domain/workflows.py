@@ -49,6 +49,7 @@ class WorkflowDefinition:
     kind: WorkflowKind
     name: str = ""
     slug: str = ""
+    tags: tuple[str, ...] = ()
     validation_mode: ValidationMode = ValidationMode.FLEXIBLE
     stages: tuple[StageDefinition, ...] = ()
     stage_timeout_seconds: float | None = None
