@@ -1,45 +1,21 @@
 """Deciding, for a batch of pings, which instance each belongs to."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from domain import ids, routing
 from domain.errors import DomainError, Forbidden
 from domain.evaluation import stand
 from domain.instances import InstanceState, InstanceStatus, merge
-from domain.pings import Outcome, PingFact, Report
-from domain.routing import Candidate, CreateAndOpen, Join, KeepEarly, Open, Refuse
+from domain.pings import Outcome, PingFact
+from domain.routing import Candidate, CreateAndOpen, Join, KeepEarly, Open, Refuse, Request
+from domain.subjects import instance_subject
 from domain.workflows import WorkflowDefinition
 from storage.routing import Routes, WorkflowRoute
+from storage.rows import NewPing, Row
 
 MAX_ID: Final = 2**63 - 1
 """Of a ping in the journal. Those of the batch get theirs later, and come after it until then."""
-
-
-@dataclass(frozen=True)
-class NewPing:
-    """A ping as the gateway received it. `payload` is the JSON text of its body; `fact.id` is still 0."""
-
-    account_id: str
-    request: routing.Request
-    report: Report
-    payload: str | None = None
-    text: str | None = None
-    size_bytes: int = 0
-    idempotency_key: str | None = None
-
-
-@dataclass
-class Row:
-    """A ping on its way into the table."""
-
-    ping: NewPing
-    outcome: Outcome
-    status: InstanceStatus
-    instance_id: str | None = None
-    rejection: DomainError | None = None
-    opened: WorkflowDefinition | None = None
-    adopted: tuple[PingFact, ...] = ()
 
 
 class Batch:
@@ -55,7 +31,7 @@ class Batch:
         self._unnumbered = 0
 
     def add(self, ping: NewPing) -> Row | DomainError:
-        request = ping.request
+        request = stage_request(ping)
         known = self.routes.workflows.get(request.workflow_id)
         if known is not None and known.account_id != ping.account_id:
             return Forbidden(f"Workflow {request.workflow_id} belongs to another account.")
@@ -66,7 +42,7 @@ class Batch:
             case Refuse(error, journaled):
                 if not journaled:
                     return error
-                return Row(ping, Outcome.REJECTED, InstanceStatus.PENDING, rejection=error)
+                return stage_row(ping, Outcome.REJECTED, InstanceStatus.PENDING, rejection=error)
             case KeepEarly():
                 return self._keep_early(ping)
             case Join(instance_id):
@@ -90,19 +66,21 @@ class Batch:
         assert candidate is not None
         fact = ping.request.fact
         if routing.is_first_stage(fact) and not candidate.first_stage_seen:
-            self._lock(ping.request.workflow_id)
+            self._lock(stage_request(ping).workflow_id)
             self.first_stage_seen.append(instance_id)
             if known is not None and known.newest is not None and known.newest.id == instance_id:
                 known.newest = replace(candidate, first_stage_seen=True)
         if candidate.is_strict:
-            return Row(ping, Outcome.PENDING, candidate.status, instance_id)
-        return Row(ping, Outcome.ACCEPTED, self._status_after(fact, instance_id, candidate.status), instance_id)
+            return stage_row(ping, Outcome.PENDING, candidate.status, instance_id)
+        status = self._status_after(fact, instance_id, candidate.status)
+        return stage_row(ping, Outcome.ACCEPTED, status, instance_id)
 
     def _keep_early(self, ping: NewPing) -> Row:
         # Locked, so that no instance opens meanwhile elsewhere: its start would not see the ping.
-        self._lock(ping.request.workflow_id)
-        row = Row(ping, Outcome.EARLY, InstanceStatus.PENDING)
-        self._early.setdefault(ping.request.workflow_id, []).append(row)
+        workflow_id = stage_request(ping).workflow_id
+        self._lock(workflow_id)
+        row = stage_row(ping, Outcome.EARLY, InstanceStatus.PENDING)
+        self._early.setdefault(workflow_id, []).append(row)
         return row
 
     def _open(self, ping: NewPing, definition: WorkflowDefinition) -> Row:
@@ -120,9 +98,10 @@ class Batch:
         if definition.grace_period_seconds > 0:
             for early in self._early.pop(definition.id, []):
                 early.outcome, early.status, early.instance_id = Outcome.ACCEPTED, InstanceStatus.RUNNING, candidate.id
+                early.subject = instance_subject(definition.id, candidate.id)
         outcome = Outcome.PENDING if definition.is_strict else Outcome.ACCEPTED
         status = self._status_after(fact, candidate.id, InstanceStatus.RUNNING)
-        return Row(ping, outcome, status, candidate.id, opened=definition)
+        return stage_row(ping, outcome, status, candidate.id, opened=definition)
 
     def _status_after(self, fact: PingFact, instance_id: str, current: InstanceStatus) -> InstanceStatus:
         """The instance's status with this ping and those before it in the batch; predicted where that is enough."""
@@ -136,3 +115,32 @@ class Batch:
     def _lock(self, workflow_id: str) -> None:
         if workflow_id not in self.locked:
             self.needs_lock.add(workflow_id)
+
+
+def stage_request(ping: NewPing) -> Request:
+    assert isinstance(ping.request, Request)
+    return ping.request
+
+
+def stage_row(
+    ping: NewPing,
+    outcome: Outcome,
+    status: InstanceStatus,
+    instance_id: str | None = None,
+    *,
+    rejection: DomainError | None = None,
+    opened: WorkflowDefinition | None = None,
+) -> Row:
+    """The ping of a stage as a row: of the instance, or of none (yet)."""
+    workflow_id = stage_request(ping).workflow_id
+    return Row(
+        ping,
+        ping.request.fact,
+        outcome,
+        status,
+        subject=instance_subject(workflow_id, instance_id) if instance_id is not None else None,
+        workflow_id=workflow_id,
+        instance_id=instance_id,
+        rejection=rejection,
+        opened=opened,
+    )

@@ -1,10 +1,10 @@
-"""The read model of instances: their status, their stages, and every change of either."""
+"""The read model of instances: their status and their stages."""
 
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, delete, or_, select, tuple_, update
+from sqlalchemy import BigInteger, ForeignKey, Index, delete, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -12,9 +12,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 from domain.evaluation import Change, StageView
 from domain.instances import FINISHED, InstanceStatus
 from domain.pings import Outcome
+from domain.subjects import instance_subject
 from domain.workflows import WorkflowDefinition
 from storage.base import Base
 from storage.pings import Ping
+from storage.transitions import add_transitions
 from storage.workflows import Workflow, definition_from
 
 
@@ -66,22 +68,6 @@ class Stage(Base):
     changed_at: Mapped[datetime | None]
 
 
-class TransitionRow(Base):
-    """A change of status of an instance (`path` null) or of one of its stages. Append-only."""
-
-    __tablename__ = "transitions"
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    instance_id: Mapped[str] = mapped_column(ForeignKey(Instance.id, ondelete="CASCADE"))
-    path: Mapped[str | None]
-    before: Mapped[str | None]
-    after: Mapped[str]
-    at: Mapped[datetime]
-    reason: Mapped[str | None]
-
-    __table_args__ = (Index("ix_transitions_instance_id", "instance_id", "id"),)
-
-
 async def record_change(session: AsyncSession, change: Change) -> bool:
     """Writes it all; False, and nothing written, if that version was recorded before or the instance was ended."""
     written = await session.execute(
@@ -100,9 +86,10 @@ async def record_change(session: AsyncSession, change: Change) -> bool:
             agent=change.agent,
             last_ping_at=change.last_ping_at,
         )
-        .returning(Instance.id)
+        .returning(Instance.workflow_id)
     )
-    if written.first() is None:
+    workflow_id = written.scalar()
+    if workflow_id is None:
         return False
     if change.stages:
         statement = insert(Stage)
@@ -113,17 +100,7 @@ async def record_change(session: AsyncSession, change: Change) -> bool:
             ),
             [_stage_row(change.instance_id, path, stage) for path, stage in change.stages.items()],
         )
-    session.add_all(
-        TransitionRow(
-            instance_id=change.instance_id,
-            path=transition.path,
-            before=transition.before,
-            after=transition.after,
-            at=transition.at,
-            reason=transition.reason,
-        )
-        for transition in change.transitions
-    )
+    add_transitions(session, instance_subject(workflow_id, change.instance_id), change.transitions)
     return True
 
 
@@ -177,11 +154,6 @@ async def list_stages(session: AsyncSession, instance_ids: Iterable[str]) -> dic
     for stage in await session.scalars(select(Stage).where(Stage.instance_id.in_(stages))):
         stages[stage.instance_id].append(stage)
     return stages
-
-
-async def list_transitions(session: AsyncSession, instance_id: str) -> list[TransitionRow]:
-    query = select(TransitionRow).where(TransitionRow.instance_id == instance_id).order_by(TransitionRow.id)
-    return list((await session.scalars(query)).all())
 
 
 async def terminate_instances(session: AsyncSession, workflow_id: str, now: datetime) -> list[str]:

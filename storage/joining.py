@@ -1,27 +1,34 @@
-"""The short way into the journal: a batch whose pings all join instances that earlier ones joined.
+"""The short way into the journal: a batch whose pings all go where earlier ones went.
 
 One statement and one round trip, where `storage.journal` needs five: on the hot path the round trips cost more
-than everything else. The statement itself makes sure that the instances are still the right ones, and keeps
-nothing otherwise.
+than everything else. The statement itself makes sure that the instances and pulses are still the right ones, and
+keeps nothing otherwise.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 
 from domain import routing
 from domain.instances import InstanceStatus
 from domain.pings import Outcome
+from domain.routing import PulseRequest, Request
 from domain.workflows import WorkflowKind
 from storage.base import UTC
-from storage.batch import NewPing, Row
-from storage.rows import INCOMING, KEEP, Journaled, documents, journaled
+from storage.batch import stage_row
+from storage.pulse_pings import pulse_row
+from storage.rows import INCOMING, KEEP, Journaled, NewPing, Row, Target, documents, journaled
+
+MAX_KNOWN: Final = 20_000
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 _KEEP_IF_CURRENT: Final = f"""
 WITH incoming AS (SELECT * FROM {INCOMING.format(rows="%(rows)s")}),
-joined AS (SELECT DISTINCT workflow_id, instance_id FROM incoming),
+joined AS (SELECT DISTINCT workflow_id, instance_id FROM incoming WHERE instance_id IS NOT NULL),
 current AS (
     SELECT 1 FROM joined j
     JOIN workflows w ON w.id = j.workflow_id AND w.deleted_at IS NULL
@@ -31,8 +38,15 @@ current AS (
         ORDER BY opened_at DESC, id DESC LIMIT 1
     ) newest ON newest.id = j.instance_id AND newest.status = 'running'
 ),
+targets AS (SELECT DISTINCT pulse_id, pulse_revision FROM incoming WHERE pulse_id IS NOT NULL),
+current_targets AS (
+    SELECT 1 FROM targets t
+    JOIN pulses p ON p.id = t.pulse_id AND p.revision = t.pulse_revision AND p.deleted_at IS NULL
+),
 fitting AS (
-    SELECT * FROM incoming WHERE (SELECT count(*) FROM current) = (SELECT count(*) FROM joined)
+    SELECT * FROM incoming
+    WHERE (SELECT count(*) FROM current) = (SELECT count(*) FROM joined)
+      AND (SELECT count(*) FROM current_targets) = (SELECT count(*) FROM targets)
 ),
 {KEEP.format(gateway_id="%(gateway_id)s", source="fitting")}
 SELECT id FROM journaled ORDER BY id
@@ -47,21 +61,54 @@ class Joined:
     instance_id: str
 
 
-def as_row(ping: NewPing, joined: Joined | None) -> Row | None:
-    """The ping as a row that joins `joined`, or None if it takes more than that to know where it belongs."""
-    request = ping.request
+class Shortcuts:
+    """Where the latest pings went, so that the next ones may take the short way."""
+
+    def __init__(self) -> None:
+        self._joined: dict[str, Joined] = {}
+        self._targets: dict[tuple[str, str], Target] = {}
+
+    def row(self, ping: NewPing) -> Row | None:
+        """The ping as a row, or None if it takes more to know where it belongs."""
+        if ping.idempotency_key is not None:
+            return None
+        match ping.request:
+            case Request() as request:
+                return _as_row(ping, request, self._joined.get(request.workflow_id))
+            case PulseRequest(target=name):
+                target = self._targets.get((ping.account_id, name))
+                return pulse_row(ping, target) if target is not None else None
+        return None
+
+    def learn(self, ping: NewPing, result: Journaled) -> None:
+        """Remembers where a ping went; the short way makes sure that it is still right."""
+        if result.outcome is not Outcome.ACCEPTED:
+            return
+        match ping.request:
+            case Request(kind=WorkflowKind.DYNAMIC, instance_id=None, workflow_id=workflow_id) if result.instance_id:
+                _remember(self._joined, workflow_id, Joined(ping.account_id, result.instance_id))
+            case PulseRequest(target=name) if result.target is not None:
+                _remember(self._targets, (ping.account_id, name), result.target)
+
+
+def _as_row(ping: NewPing, request: Request, joined: Joined | None) -> Row | None:
     if (
         joined is None
         or joined.account_id != ping.account_id
         # The answer to a static ping tells whether it was the last one missing, which takes a look at the others.
         or request.kind is not WorkflowKind.DYNAMIC
-        or ping.idempotency_key is not None
         or request.start
         or request.instance_id is not None
     ):
         return None
     status = routing.predicted_status(InstanceStatus.RUNNING, request.fact)
-    return Row(ping, Outcome.ACCEPTED, status, joined.instance_id)
+    return stage_row(ping, Outcome.ACCEPTED, status, joined.instance_id)
+
+
+def _remember(known: dict[Key, Value], key: Key, value: Value) -> None:
+    if len(known) >= MAX_KNOWN:
+        known.clear()
+    known[key] = value
 
 
 class ConnectionLost(Exception):

@@ -1,28 +1,21 @@
-"""Appending to the journal: a batch of pings is routed, instances are opened, and all is kept in one commit."""
+"""Appending to the journal: a batch of pings is routed and kept in one commit, with all that it brings into being."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, func, literal, select, text, update
+from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain import ids
 from domain.errors import Conflict, DomainError
-from domain.instances import InstanceStatus
-from domain.pings import Outcome, PingFact
-from domain.routing import is_first_stage
-from domain.subjects import instance_subject
-from domain.workflows import WorkflowDefinition
-from storage.batch import Batch, NewPing, Row
-from storage.instances import Instance
-from storage.outbox import OutboxRow
+from domain.routing import PulseRequest, Request, RunRequest
 from storage.pings import IdempotencyKey, Ping, find_used_keys
-from storage.routing import load_routes
-from storage.rows import INCOMING, KEEP, Journaled, documents, journaled
-from storage.workflows import Workflow, columns_of, lock_workflows, slug_is_taken
+from storage.pulse_pings import route_pulse_pings
+from storage.rows import INCOMING, KEEP, Journaled, NewPing, Row, documents, journaled
+from storage.run_pings import route_run_pings
+from storage.stage_pings import route_stage_pings
 
 IDEMPOTENCY_HOURS: Final = 24
 
@@ -59,15 +52,14 @@ async def append(session: AsyncSession, gateway_id: int, pings: Sequence[NewPing
             results[index] = Repeated(usage.ping_id) if is_same else _key_reused()
 
     waiting = [i for i, result in enumerate(results) if result is None]
-    batch, rows = await _route(session, [pings[i] for i in waiting], now)
+    routed = await _route(session, gateway_id, [pings[i] for i in waiting], now)
     kept: list[tuple[int, Row]] = []
-    for index, row in zip(waiting, rows, strict=True):
+    for index, row in zip(waiting, routed, strict=True):
         if isinstance(row, DomainError):
             results[index] = row
         else:
             kept.append((index, row))
 
-    await _open_instances(session, gateway_id, batch, [row for _, row in kept], now)
     inserted = await _insert(session, gateway_id, [row for _, row in kept])
     keyed: list[tuple[NewPing, int]] = []
     for (index, row), ping_id in zip(kept, inserted, strict=True):
@@ -80,86 +72,16 @@ async def append(session: AsyncSession, gateway_id: int, pings: Sequence[NewPing
 
 
 async def _route(
-    session: AsyncSession, pings: Sequence[NewPing], now: datetime
-) -> tuple[Batch, list[Row | DomainError]]:
-    """Routes without locks first; only to open an instance, its workflow is locked and everything read again."""
-    workflow_ids = {ping.request.workflow_id for ping in pings}
-    instance_ids = {ping.request.instance_id for ping in pings if ping.request.instance_id}
-    locked: frozenset[str] = frozenset()
-    while True:
-        batch = Batch(await load_routes(session, workflow_ids, instance_ids, now), locked)
-        rows = [batch.add(ping) for ping in pings]
-        if batch.needs_lock <= locked:
-            return batch, rows
-        locked |= batch.needs_lock
-        await _create_workflows(session, batch.created, now)
-        await lock_workflows(session, locked)
-
-
-async def _create_workflows(session: AsyncSession, definitions: Sequence[WorkflowDefinition], now: datetime) -> None:
-    for definition in definitions:
-        if await slug_is_taken(session, definition.account_id, definition.slug, other_than=definition.id):
-            definition = replace(definition, slug=ids.random_id(f"{definition.slug[:100]}-", 6))
-        values = {**columns_of(definition), "created_at": now, "updated_at": now, "deleted_at": None}
-        statement = insert(Workflow).values(values)
-        # An own deleted workflow comes back; anyone else's id conflicts, and the next look says whose it is.
-        await session.execute(
-            statement.on_conflict_do_update(
-                index_elements=["id"],
-                set_={**values},
-                where=(Workflow.deleted_at.is_not(None)) & (Workflow.account_id == definition.account_id),
-            )
-        )
-
-
-async def _open_instances(
-    session: AsyncSession, gateway_id: int, batch: Batch, rows: Sequence[Row], now: datetime
-) -> None:
-    for row in rows:
-        if row.opened is None:
-            continue
-        fact = row.ping.request.fact
-        session.add(
-            Instance(
-                id=row.instance_id,
-                workflow_id=row.opened.id,
-                account_id=row.opened.account_id,
-                status=InstanceStatus.RUNNING.value,
-                opened_at=fact.at,
-                agent=fact.agent,
-                first_stage_seen=not row.opened.is_static or is_first_stage(fact),
-                definition=columns_of(row.opened),
-                version=0,
-            )
-        )
-        if not row.opened.is_static:
-            row.adopted = await _adopt_early(session, gateway_id, row, now)
-    if batch.first_stage_seen:
-        await session.execute(
-            update(Instance).where(Instance.id.in_(batch.first_stage_seen)).values(first_stage_seen=True)
-        )
-    await session.flush()
-
-
-async def _adopt_early(session: AsyncSession, gateway_id: int, row: Row, now: datetime) -> tuple[PingFact, ...]:
-    assert row.opened is not None
-    assert row.instance_id is not None
-    subject = instance_subject(row.opened.id, row.instance_id)
-    adopted = await session.scalars(
-        update(Ping)
-        .where(
-            Ping.workflow_id == row.opened.id,
-            Ping.outcome == Outcome.EARLY,
-            Ping.received_at > now - timedelta(seconds=row.opened.grace_period_seconds),
-        )
-        .values(instance_id=row.instance_id, subject=subject, gateway_id=gateway_id, outcome=Outcome.ACCEPTED)
-        .returning(Ping)
-    )
-    facts = tuple(sorted((ping.fact() for ping in adopted), key=lambda fact: fact.id))
-    session.add_all(
-        OutboxRow(ping_id=fact.id, gateway_id=gateway_id, subject=subject, wants_verdict=False) for fact in facts
-    )
-    return facts
+    session: AsyncSession, gateway_id: int, pings: Sequence[NewPing], now: datetime
+) -> list[Row | DomainError]:
+    """What becomes of each of `pings`, of whatever they are."""
+    routed: dict[int, Row | DomainError] = {}
+    routers = {Request: route_stage_pings, PulseRequest: route_pulse_pings, RunRequest: route_run_pings}
+    for kind, route in routers.items():
+        if chosen := [index for index, ping in enumerate(pings) if isinstance(ping.request, kind)]:
+            rows = await route(session, gateway_id, [pings[index] for index in chosen], now)
+            routed.update(zip(chosen, rows, strict=True))
+    return [routed[index] for index in range(len(pings))]
 
 
 _INSERT = text(f"""
@@ -202,31 +124,17 @@ async def _remember_keys(session: AsyncSession, keyed: Sequence[tuple[NewPing, i
 
 
 def _target(ping: NewPing) -> str:
-    return f"{ping.request.workflow_id}/{ping.request.fact.path}"
+    match ping.request:
+        case Request(workflow_id=about):
+            return f"{about}/{ping.request.fact.path}"
+        case PulseRequest(target=about):
+            return f"pulse/{about}/{ping.request.fact.path}"
+        case RunRequest(hook=about):
+            return f"process/{about}/{ping.request.fact.path}"
 
 
 def _key_reused() -> DomainError:
-    return Conflict("This Idempotency-Key was used for another workflow or stage in the last 24 hours; send a new key.")
-
-
-async def expire_early(session: AsyncSession, now: datetime) -> list[Ping]:
-    """Moves early pings that no start adopted in time to the failed queue, and returns them."""
-    expired = await session.scalars(
-        update(Ping)
-        .where(
-            Ping.outcome == Outcome.EARLY,
-            Ping.workflow_id == Workflow.id,
-            Ping.received_at < literal(now) - func.make_interval(0, 0, 0, 0, 0, 0, Workflow.grace_period_seconds),
-        )
-        .values(
-            outcome=Outcome.REJECTED,
-            reason_code="no_open_instance",
-            reason="No instance was opened within the grace period.",
-            expected_stage="1",
-        )
-        .returning(Ping)
-    )
-    return list(expired.all())
+    return Conflict("This Idempotency-Key was used for something else in the last 24 hours; send a new key.")
 
 
 async def forget_old_keys(session: AsyncSession, before: datetime) -> None:

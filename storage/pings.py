@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Identity, Index, Numeric, delete, func, select, tuple_, update
+from sqlalchemy import JSON, BigInteger, Identity, Index, Numeric, and_, delete, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -15,13 +15,17 @@ from domain.strict import Verdict
 from storage.base import Base
 from storage.outbox import OutboxRow, delete_delivered, take_token
 
+MAX_UNRECORDED: Final = 10_000
+"""Pings of a subject without stages that are read at once."""
+
 
 class Ping(Base):
     """One journaled ping.
 
     No foreign keys: their row locks would make every ping of a hot instance write to the instance's row.
     `payload` is JSON, not JSONB, so that it comes back as it was sent; `text` holds a body that is not JSON.
-    `answered_status` is the instance's status as the caller was told.
+    `path` is the stage it reports or, where its subject has no stages, the `domain.pings.Event`; `run_id` the run that
+    it names. `answered_status` is the instance's status as the caller was told.
     """
 
     __tablename__ = "pings"
@@ -29,9 +33,10 @@ class Ping(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     gateway_id: Mapped[int] = mapped_column(BigInteger)
     account_id: Mapped[str]
-    workflow_id: Mapped[str]
+    workflow_id: Mapped[str | None]
     instance_id: Mapped[str | None]
     subject: Mapped[str | None]
+    run_id: Mapped[str | None]
     path: Mapped[str]
     name: Mapped[str | None]
     agent: Mapped[str | None]
@@ -61,6 +66,7 @@ class Ping(Base):
         Index("ix_pings_instance_id", "instance_id", "received_at", "id"),
         Index("ix_pings_rejected", "workflow_id", "id", postgresql_where="outcome = 'rejected'"),
         Index("ix_pings_early", "workflow_id", "received_at", postgresql_where="outcome = 'early'"),
+        Index("ix_pings_subject", "subject", "id", postgresql_where="workflow_id IS NULL"),
     )
 
     def fact(self) -> PingFact:
@@ -74,11 +80,13 @@ class Ping(Base):
             name=self.name,
             error=self.error,
             final=self.final,
+            run_id=self.run_id,
+            duration_ms=self.duration_ms,
         )
 
 
 class IdempotencyKey(Base):
-    """Remembers for 24 hours which ping a key was used for. `target` is the workflow and stage it was sent to."""
+    """Remembers for 24 hours which ping a key was used for. `target` is what it was sent to."""
 
     __tablename__ = "idempotency_keys"
 
@@ -101,6 +109,8 @@ _FACT_COLUMNS = (
     Ping.name,
     Ping.error,
     Ping.final,
+    Ping.run_id,
+    Ping.duration_ms,
 )
 
 
@@ -238,8 +248,8 @@ async def withdraw_unanswered(session: AsyncSession, gateway_ids: Collection[int
 
 def _fact(row: Sequence[Any]) -> PingFact:
     """A row of _FACT_COLUMNS."""
-    id_, gateway, path, status, at, agent, name, error, final = row
-    return PingFact(id_, gateway, path, PingStatus(status), at, agent, name, error, final)
+    id_, gateway, path, status, *rest = row
+    return PingFact(id_, gateway, path, PingStatus(status), *rest)
 
 
 async def newest_received_at(session: AsyncSession, instance_id: str) -> datetime | None:
@@ -254,3 +264,25 @@ async def depth_and_oldest(session: AsyncSession) -> tuple[int, datetime | None]
     depth = await session.scalar(select(func.count()).select_from(OutboxRow)) or 0
     oldest = select(Ping.received_at).join(OutboxRow, OutboxRow.ping_id == Ping.id).order_by(Ping.id).limit(1)
     return depth, await session.scalar(oldest)
+
+
+async def list_facts_after(session: AsyncSession, subject: str, after: Mapping[int, int]) -> list[PingFact]:
+    """What the pings of a subject without stages say, by gateway those behind the ping `after`, in their order."""
+    query = select(*_FACT_COLUMNS).where(Ping.subject == subject, Ping.workflow_id.is_(None))
+    if after:
+        # Numbers grow over all gateways: what is older than the latest ping of each is part of `after`, except what
+        # a gateway that is not in it has kept meanwhile.
+        known = [and_(Ping.gateway_id == gateway, Ping.id <= last) for gateway, last in after.items()]
+        query = query.where(Ping.id > min(after.values()), ~or_(*known))
+    rows = (await session.execute(query.order_by(Ping.id).limit(MAX_UNRECORDED))).all()
+    return [_fact(row) for row in rows]
+
+
+async def is_on_its_way(session: AsyncSession, subject: str, until: datetime, known: Mapping[int, int]) -> bool:
+    """Whether a ping of the subject that was received by then has not come to its workflow, which has `known` ones."""
+    query = (
+        select(OutboxRow.gateway_id, OutboxRow.ping_id)
+        .join(Ping, Ping.id == OutboxRow.ping_id)
+        .where(OutboxRow.subject == subject, Ping.received_at <= until)
+    )
+    return any(ping_id > known.get(gateway, 0) for gateway, ping_id in await session.execute(query))

@@ -20,7 +20,7 @@ MAX_COUNTED: Final = 200
 """Pings of an instance that are read to tell its exact status; that of a busier one is only predicted."""
 
 _ROUTES = text("""
-SELECT w.id, w.account_id, w.kind, w.name, w.slug, w.validation_mode, w.stages, w.stage_timeout_seconds,
+SELECT w.id, w.account_id, w.kind, w.name, w.slug, w.tags, w.validation_mode, w.stages, w.stage_timeout_seconds,
        w.instance_timeout_seconds, w.idle_timeout_seconds, w.grace_period_seconds, w.deleted_at,
        coalesce(o.id, g.id) AS newest_id, coalesce(o.status, g.status) AS newest_status,
        coalesce(o.closes_at, g.closes_at) AS newest_closes_at,

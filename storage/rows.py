@@ -8,28 +8,88 @@ from typing import Any, Final
 import orjson
 
 from domain.errors import DomainError
-from domain.instances import InstanceStatus
-from domain.pings import Outcome, PingFact
-from domain.subjects import instance_subject
-from storage.batch import Row
+from domain.pings import Outcome, PingFact, Report
+from domain.pulses import PulseDefinition
+from domain.routing import PulseRequest, Request, RunRequest
+from domain.workflows import WorkflowDefinition
+
+
+@dataclass(frozen=True)
+class NewPing:
+    """A ping as the gateway received it. `payload` is the JSON text of its body; `fact.id` is still 0."""
+
+    account_id: str
+    request: Request | PulseRequest | RunRequest
+    report: Report
+    payload: str | None = None
+    text: str | None = None
+    size_bytes: int = 0
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A pulse as its pings need to know it: its rules, as of `definition.revision`."""
+
+    id: str
+    definition: PulseDefinition
+
+
+@dataclass
+class Row:
+    """A ping on its way into the table.
+
+    `status` is what its caller is told of the subject. `window_seconds` is how long further pings of the subject may
+    wait to travel together, if not as long as all others. `target` is the pulse that the row relies on.
+    """
+
+    ping: NewPing
+    fact: PingFact
+    outcome: Outcome
+    status: str | None = None
+    subject: str | None = None
+    workflow_id: str | None = None
+    instance_id: str | None = None
+    rejection: DomainError | None = None
+    opened: WorkflowDefinition | None = None
+    adopted: tuple[PingFact, ...] = ()
+    window_seconds: float | None = None
+    target: Target | None = None
+
+
+@dataclass(frozen=True)
+class Journaled:
+    """What became of it. `facts` are what the courier has to deliver: this ping, after the early ones it adopted."""
+
+    ping_id: int
+    outcome: Outcome
+    status: str | None = None
+    subject: str | None = None
+    workflow_id: str | None = None
+    instance_id: str | None = None
+    facts: tuple[PingFact, ...] = ()
+    rejection: DomainError | None = None
+    window_seconds: float | None = None
+    target: Target | None = None
+
 
 INCOMING: Final = """json_to_recordset(CAST({rows} AS json)) AS row (
-    position int, account_id text, workflow_id text, instance_id text, subject text, path text, name text,
-    agent text, status text, start bool, final bool, received_at timestamptz, error text, duration_ms bigint,
+    position int, account_id text, workflow_id text, instance_id text, subject text, run_id text, path text,
+    name text, agent text, status text, start bool, final bool, received_at timestamptz, error text, duration_ms bigint,
     handoff_reason text, model_id text, usage json, input_tokens bigint, output_tokens bigint, cost_usd numeric,
     tool_calls json, payload json, text text, size_bytes int, outcome text, reason_code text, reason text,
-    expected_stage text, answered_status text
+    expected_stage text, answered_status text, pulse_id text, pulse_revision int
 )"""
 """A batch as a table, from one JSON parameter: for many columns far cheaper than as many arrays."""
 
 KEEP: Final = """journaled AS (
     INSERT INTO pings (
-        gateway_id, account_id, workflow_id, instance_id, subject, path, name, agent, status, start, final, received_at,
-        error, duration_ms, handoff_reason, model_id, usage, input_tokens, output_tokens, cost_usd, tool_calls,
-        payload, text, size_bytes, outcome, reason_code, reason, expected_stage, answered_status
+        gateway_id, account_id, workflow_id, instance_id, subject, run_id, path, name, agent, status, start, final,
+        received_at, error, duration_ms, handoff_reason, model_id, usage, input_tokens, output_tokens, cost_usd,
+        tool_calls, payload, text, size_bytes, outcome, reason_code, reason, expected_stage, answered_status
     )
     SELECT
-        {gateway_id}, account_id, workflow_id, instance_id, subject, path, name, agent, status, start, final,
+        {gateway_id}, account_id, workflow_id, instance_id, subject, run_id, path, name, agent, status, start, final,
         received_at, error, duration_ms, handoff_reason, model_id, usage, input_tokens, output_tokens, cost_usd,
         tool_calls, payload, text, size_bytes, outcome, reason_code, reason, expected_stage, answered_status
     FROM {source}
@@ -42,39 +102,25 @@ KEEP: Final = """journaled AS (
 """The rows of `source` go into the journal and, where Temporal is to be told, into the outbox."""
 
 
-@dataclass(frozen=True)
-class Journaled:
-    """What became of it. `facts` are what the courier has to deliver: this ping, after the early ones it adopted."""
-
-    ping_id: int
-    workflow_id: str
-    outcome: Outcome
-    status: InstanceStatus
-    instance_id: str | None = None
-    subject: str | None = None
-    facts: tuple[PingFact, ...] = ()
-    rejection: DomainError | None = None
-
-
 def documents(rows: Sequence[Row]) -> str:
     """The JSON parameter of a batch."""
     return orjson.dumps([_document(position, row) for position, row in enumerate(rows)]).decode()
 
 
 def _document(position: int, row: Row) -> dict[str, Any]:
-    ping, request, report = row.ping, row.ping.request, row.ping.report
-    fact, rejection = request.fact, row.rejection
+    ping, fact, report, rejection = row.ping, row.fact, row.ping.report, row.rejection
     return {
         "position": position,
         "account_id": ping.account_id,
-        "workflow_id": request.workflow_id,
+        "workflow_id": row.workflow_id,
         "instance_id": row.instance_id,
-        "subject": instance_subject(request.workflow_id, row.instance_id) if row.instance_id else None,
+        "subject": row.subject,
+        "run_id": fact.run_id,
         "path": fact.path,
         "name": fact.name,
         "agent": fact.agent,
         "status": fact.status,
-        "start": request.start,
+        "start": isinstance(ping.request, Request) and ping.request.start,
         "final": fact.final,
         "received_at": fact.at,
         "error": fact.error,
@@ -94,6 +140,8 @@ def _document(position: int, row: Row) -> dict[str, Any]:
         "reason": rejection.message if rejection else None,
         "expected_stage": rejection.extra.get("expected_stage") if rejection else None,
         "answered_status": None if rejection else row.status,
+        "pulse_id": row.target.id if row.target else None,
+        "pulse_revision": row.target.definition.revision if row.target else None,
     }
 
 
@@ -104,10 +152,16 @@ def _fragment(value: object) -> orjson.Fragment | None:
 
 def journaled(row: Row, gateway_id: int, ping_id: int) -> Journaled:
     """What became of a row that was kept under `ping_id`."""
-    fact = replace(row.ping.request.fact, id=ping_id, gateway=gateway_id)
-    workflow_id = row.ping.request.workflow_id
-    if row.instance_id is None:
-        return Journaled(ping_id, workflow_id, row.outcome, row.status, rejection=row.rejection)
-    subject = instance_subject(workflow_id, row.instance_id)
-    facts = (*row.adopted, fact)
-    return Journaled(ping_id, workflow_id, row.outcome, row.status, row.instance_id, subject, facts)
+    fact = replace(row.fact, id=ping_id, gateway=gateway_id)
+    return Journaled(
+        ping_id,
+        row.outcome,
+        row.status,
+        row.subject,
+        row.workflow_id,
+        row.instance_id,
+        facts=(*row.adopted, fact) if row.subject is not None else (),
+        rejection=row.rejection,
+        window_seconds=row.window_seconds,
+        target=row.target,
+    )

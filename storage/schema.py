@@ -1,26 +1,42 @@
 """Every table in one place, for whoever needs them all."""
 
 from storage.accounts import Account
+from storage.alerts import AlertRow
 from storage.base import Base
+from storage.channels import Attachment, Channel
 from storage.gateways import Gateway, Life
-from storage.instances import Instance, Stage, TransitionRow
+from storage.instances import Instance, Stage
 from storage.keys import ApiKey
+from storage.messages import Attempt, Delivery, Message
 from storage.outbox import OutboxRow
 from storage.pings import IdempotencyKey, Ping
+from storage.processes import ProcessHook, ProcessRun
+from storage.pulses import Pulse, PulseStanding
 from storage.sessions import LoginSession
+from storage.transitions import TransitionRow
 from storage.users import User
 from storage.workflows import Workflow
 
 TABLES: tuple[type[Base], ...] = (
     Account,
+    AlertRow,
     ApiKey,
+    Attachment,
+    Attempt,
+    Channel,
+    Delivery,
     Gateway,
     IdempotencyKey,
     Instance,
     Life,
+    LoginSession,
+    Message,
     OutboxRow,
     Ping,
-    LoginSession,
+    ProcessHook,
+    ProcessRun,
+    Pulse,
+    PulseStanding,
     Stage,
     TransitionRow,
     User,

@@ -24,6 +24,7 @@ class Workflow(Base):
     kind: Mapped[str]
     name: Mapped[str]
     slug: Mapped[str]
+    tags: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
     validation_mode: Mapped[str]
     stages: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     stage_timeout_seconds: Mapped[float | None]
@@ -46,6 +47,7 @@ class Workflow(Base):
             kind=WorkflowKind(self.kind),
             name=self.name,
             slug=self.slug,
+            tags=tuple(self.tags),
             validation_mode=ValidationMode(self.validation_mode),
             stages=tuple(StageDefinition(**stage) for stage in self.stages),
             stage_timeout_seconds=self.stage_timeout_seconds,
@@ -63,6 +65,7 @@ def columns_of(definition: WorkflowDefinition) -> dict[str, Any]:
         "kind": definition.kind.value,
         "name": definition.name,
         "slug": definition.slug,
+        "tags": list(definition.tags),
         "validation_mode": definition.validation_mode.value,
         "stages": [
             {"order": stage.order, "name": stage.name, "timeout_seconds": stage.timeout_seconds}
@@ -81,6 +84,7 @@ def definition_from(columns: Mapping[str, Any]) -> WorkflowDefinition:
         **{
             **columns,
             "kind": WorkflowKind(columns["kind"]),
+            "tags": tuple(columns.get("tags", ())),
             "validation_mode": ValidationMode(columns["validation_mode"]),
             "stages": tuple(StageDefinition(**stage) for stage in columns["stages"]),
         }

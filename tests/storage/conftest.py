@@ -17,11 +17,10 @@ from domain.routing import Request
 from domain.workflows import StageDefinition, ValidationMode, WorkflowDefinition, WorkflowKind
 from storage.accounts import create_account
 from storage.base import Sessions, create_engine, create_sessions, transaction
-from storage.batch import NewPing
 from storage.journal import Appended, append
 from storage.outbox import OutboxRow
 from storage.pings import Ping
-from storage.rows import Journaled
+from storage.rows import Journaled, NewPing
 from storage.workflows import Workflow, columns_of
 from tests.conftest import copy_database
 

@@ -15,8 +15,9 @@ from domain.pings import Outcome, PingStatus
 from storage.accounts import create_account
 from storage.base import Sessions, transaction
 from storage.instances import Instance
-from storage.journal import KeyInUseElsewhere, Repeated, append, expire_early, forget_old_keys
+from storage.journal import KeyInUseElsewhere, Repeated, append, forget_old_keys
 from storage.pings import IdempotencyKey
+from storage.stage_pings import expire_early
 from storage.workflows import Workflow
 from tests.storage.conftest import GATEWAY, SECOND, STRICT, Caller, define, kept, refused
 
