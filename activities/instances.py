@@ -15,6 +15,7 @@ from domain.strict import Verdict
 from domain.subjects import instance_subject
 from storage import gateways, instances, outbox, pings
 from storage.base import Sessions, snapshot, transaction
+from storage.instance_alerts import raise_change, raise_violations
 from storage.instances import Instance
 
 
@@ -77,11 +78,17 @@ class Silence:
 
 
 class InstanceActivities:
-    """Takes its session factory and its clock, so that tests can give it others."""
+    """Takes its session factory and its clock, so that tests can give it others.
 
-    def __init__(self, sessions: Sessions, clock: Callable[[], datetime]) -> None:
+    `told` is called when alerts were committed. It hurries their telling; they are told without it too.
+    """
+
+    def __init__(
+        self, sessions: Sessions, clock: Callable[[], datetime], told: Callable[[], None] = lambda: None
+    ) -> None:
         self._sessions = sessions
         self._clock = clock
+        self._told = told
 
     @activity.defn
     async def load_instance(self, question: InstanceQuestion) -> InstanceSnapshot | None:
@@ -107,25 +114,35 @@ class InstanceActivities:
                 terminated_at=row.completed_at if is_ended else None,
             )
             state = fitted(merge(state, facts))
-            version = row.version
-            if version:
-                version += await _catch_up(session, row, evaluate(state))
+            version, alerts = row.version, 0
+            if version and (change := await _lacking(session, row, evaluate(state))) is not None:
+                if await instances.record_change(session, change):
+                    version += 1
+                    alerts = await raise_change(session, change, self._clock())
                 await session.commit()
+        if alerts:
+            self._told()
         return InstanceSnapshot(state, delivered, version)
 
     @activity.defn
     async def record(self, recording: Recording) -> Recorded:
-        """Writes verdicts, read model and transitions, all or nothing."""
-        change = recording.change
+        """Writes verdicts, read model, transitions and alerts, all or nothing."""
+        change, alerts = recording.change, 0
         try:
             async with transaction(self._sessions) as session:
                 # Verdicts first: a gateway that withdraws a ping locks the outbox and the instance in this order too.
                 if recording.verdicts and (withdrawn := await pings.decide(session, recording.verdicts)):
                     raise _NothingWritten(Recorded(withdrawn=tuple(withdrawn)))
-                if not await instances.record_change(session, change) and await _is_stale(session, change):
+                if await instances.record_change(session, change):
+                    alerts += await raise_change(session, change, self._clock())
+                elif await _is_stale(session, change):
                     raise _NothingWritten(Recorded(is_stale=True))
+                rejected = [verdict.ping_id for verdict in recording.verdicts if not verdict.accepted]
+                alerts += await raise_violations(session, change.instance_id, rejected, self._clock())
         except _NothingWritten as nothing:
             return nothing.why
+        if alerts:
+            self._told()
         return Recorded()
 
     @activity.defn
@@ -184,8 +201,8 @@ async def _delivered(
     return facts, delivered
 
 
-async def _catch_up(session: AsyncSession, row: Instance, now: InstanceView) -> int:
-    """Writes what the read model lacks of the view, as one more version; returns the number of versions written."""
+async def _lacking(session: AsyncSession, row: Instance, now: InstanceView) -> Change | None:
+    """What the read model lacks of the view, as one more version."""
     recorded = InstanceView(
         status=InstanceStatus(row.status),
         stages={
@@ -201,5 +218,5 @@ async def _catch_up(session: AsyncSession, row: Instance, now: InstanceView) -> 
         next_deadline=now.next_deadline,
     )
     if recorded == now:
-        return 0
-    return int(await instances.record_change(session, change_between(row.id, row.version + 1, recorded, now)))
+        return None
+    return change_between(row.id, row.version + 1, recorded, now)

@@ -2,12 +2,15 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from domain.pings import PingFact
     from domain.strict import Verdict
+
+MAX_GATEWAYS: Final = 32
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,10 @@ class Inbox:
         self._arrivals.append(arrival)
         return arrival
 
+    def put_first(self, delivery: Delivery) -> None:
+        """For pings that were delivered before all that is here."""
+        self._arrivals.insert(0, Arrival(delivery))
+
     @property
     def arrivals(self) -> tuple[Arrival, ...]:
         return tuple(self._arrivals)
@@ -104,6 +111,14 @@ def unseen(
             if ping.id not in withdrawn:
                 (found.asked if is_asked else found.told).append(ping)
     return found
+
+
+def remembered(delivered: Mapping[int, int]) -> dict[int, int]:
+    """As much of `delivered` as a workflow that never ends keeps: every restart of a gateway adds another number.
+
+    A gateway that died is delivered by another one within seconds, long before that many others have begun.
+    """
+    return dict(sorted(delivered.items(), key=lambda item: item[1])[-MAX_GATEWAYS:])
 
 
 def hand_out(verdicts: Collection[Verdict], arrivals: Collection[Arrival]) -> None:

@@ -1,28 +1,33 @@
-"""The worker process: polls Temporal and runs our workflows and their activities."""
+"""The worker process: polls Temporal, runs our workflows and their activities, and tells people."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import structlog
+from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities.instances import InstanceActivities
 from config.clock import utc_now
 from config.settings import Settings
 from config.temporal import connect
-from storage.base import create_engine, create_sessions
+from storage.base import Sessions, create_engine, create_sessions
 from temporal_workflows.registry import WORKFLOWS
+from worker.parts import message_activities, subject_activities
+from worker.telling import Telling
 
 log = structlog.get_logger(__name__)
 
 # Our own modules hold no state, and importing them anew for each of thousands of workflows costs 20 ms each.
-PASSED_THROUGH = ("domain", "activities", "storage", "temporal_workflows", "sqlalchemy", "orjson")
+OURS = ("domain", "activities", "storage", "temporal_workflows")
+THEIRS = ("sqlalchemy", "orjson", "pydantic", "cronsim", "zoneinfo", "httpx", "cryptography", "standardwebhooks")
 
 
 def sandbox() -> SandboxedWorkflowRunner:
     """The runner of every worker, tests and replays included."""
-    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*OURS, *THEIRS))
 
 
 async def run(settings: Settings) -> None:
@@ -35,18 +40,31 @@ async def run(settings: Settings) -> None:
         pool_size=settings.database_pool_size,
         application_name="pingpulse worker",
     )
-    instances = InstanceActivities(create_sessions(engine), utc_now)
-    worker = Worker(
-        client,
-        task_queue=settings.temporal_task_queue,
-        workflows=WORKFLOWS,
-        activities=[instances.load_instance, instances.record, instances.confirm_silence],
-        workflow_runner=sandbox(),
-        graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_seconds),
-    )
     try:
-        async with worker:
+        async with worker_on(client, create_sessions(engine), settings) as telling:
             log.info("worker started", task_queue=settings.temporal_task_queue)
-            await asyncio.Event().wait()
+            await telling
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def worker_on(client: Client, sessions: Sessions, settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
+    """A worker that polls while the block runs, and the task that tells people."""
+    telling = Telling(sessions, client, settings.temporal_task_queue, utc_now)
+    async with message_activities(settings, sessions, utc_now) as messages:
+        worker = Worker(
+            client,
+            task_queue=settings.temporal_task_queue,
+            workflows=WORKFLOWS,
+            activities=[*subject_activities(sessions, utc_now, telling.wake), *messages],
+            workflow_runner=sandbox(),
+            graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_seconds),
+        )
+        async with worker:
+            task = asyncio.create_task(telling.run(), name="telling")
+            try:
+                yield task
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)

@@ -12,7 +12,6 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.instances import InstanceActivities
 from config.clock import utc_now
 from config.settings import Settings
 from config.temporal import DATA_CONVERTER
@@ -22,6 +21,7 @@ from storage.keys import create_key
 from temporal_workflows.registry import WORKFLOWS
 from temporal_workflows.search_attributes import SEARCH_ATTRIBUTES
 from worker.main import sandbox
+from worker.parts import subject_activities
 
 SECRET = "a secret for tests, of 32 characters or more"
 TASK_QUEUE = "pingpulse-tests"
@@ -66,12 +66,11 @@ async def temporal_server(*dynamic_config: str) -> AsyncIterator[Client]:
 
 def make_worker(client: Client, sessions: Sessions, *, task_queue: str = TASK_QUEUE, **options: Any) -> Worker:
     """A worker as `pingpulse worker` runs it."""
-    instances = InstanceActivities(sessions, utc_now)
     return Worker(
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=[instances.load_instance, instances.record, instances.confirm_silence],
+        activities=subject_activities(sessions, utc_now, lambda: None),
         workflow_runner=sandbox(),
         **options,
     )

@@ -23,8 +23,8 @@ from worker.main import sandbox
 
 
 @pytest.fixture(scope="session")
-async def world() -> AsyncIterator[World]:
-    """A server that skips time, and a worker whose activities keep everything in memory."""
+async def skipping() -> AsyncIterator[WorkflowEnvironment]:
+    """A server that skips time."""
     async with await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=program("temporal-test-server"), data_converter=DATA_CONVERTER
     ) as environment:
@@ -35,15 +35,21 @@ async def world() -> AsyncIterator[World]:
                 search_attributes={key.name: keyword for key in SEARCH_ATTRIBUTES},
             )
         )
-        world = World(environment)
-        async with Worker(
-            environment.client,
-            task_queue=QUEUE,
-            workflows=WORKFLOWS,
-            activities=world.activities,
-            workflow_runner=sandbox(),
-        ):
-            yield world
+        yield environment
+
+
+@pytest.fixture(scope="session")
+async def world(skipping: WorkflowEnvironment) -> AsyncIterator[World]:
+    """Instances on a worker whose activities keep everything in memory."""
+    world = World(skipping)
+    async with Worker(
+        skipping.client,
+        task_queue=QUEUE,
+        workflows=WORKFLOWS,
+        activities=world.activities,
+        workflow_runner=sandbox(),
+    ):
+        yield world
 
 
 @pytest.fixture(scope="session")

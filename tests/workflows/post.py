@@ -23,12 +23,12 @@ from domain.workflows import WorkflowDefinition
 from storage import instances, outbox
 from storage.accounts import create_account
 from storage.base import Sessions, transaction
-from storage.batch import NewPing
 from storage.gateways import Life, register_gateway
 from storage.instances import Instance
 from storage.journal import append
 from storage.pings import Ping
-from storage.rows import Journaled
+from storage.rows import Journaled, NewPing
+from storage.transitions import list_transitions
 from storage.workflows import Workflow, columns_of
 from temporal_workflows.instance import InstanceWorkflow
 from tests.support.waiting import until
@@ -197,7 +197,7 @@ class Run:
     async def transitions(self) -> list[tuple[str | None, str]]:
         """What was told of the instance and its stages, in order."""
         async with self.post.sessions() as session:
-            return [(item.path, item.after) for item in await instances.list_transitions(session, self.id)]
+            return [(item.path, item.after) for item in await list_transitions(session, self.subject)]
 
 
 def fact(path: str, status: PingStatus = PingStatus.HEALTHY, **values: Any) -> PingFact:

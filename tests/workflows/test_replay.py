@@ -10,7 +10,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from config.temporal import DATA_CONVERTER
 from temporal_workflows.instance import InstanceInput, InstanceWorkflow
 from temporal_workflows.registry import WORKFLOWS
-from tests.workflows.record_histories import HISTORIES, PATHS, continued
+from tests.workflows.record_histories import HISTORIES, NAMES
 from worker.main import sandbox
 
 RECORDED = sorted(HISTORIES.glob("*.json"))
@@ -35,8 +35,7 @@ def history(path: Path) -> WorkflowHistory:
 
 
 def test_every_main_path_is_recorded() -> None:
-    assert {path.stem for path in RECORDED} >= {play.__name__ for play in (*PATHS, continued)}
-    assert "continued_1" in {path.stem for path in RECORDED}
+    assert {path.stem for path in RECORDED} >= {*NAMES, "continued_1", "pulse_continued_1"}
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)

@@ -1,0 +1,200 @@
+"""What a MessageWorkflow may do: send its message, and give it up."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any, Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from activities.senders.base import Envelope, Receipt, Sender, TryLater, Undeliverable
+from domain.alerts import CHANNEL_TEST
+from domain.channels import ChannelKind
+from domain.messages import GIVE_UP_AFTER, ToldAlert, compose, gap_after
+from storage import forming, messages
+from storage.alerts import told_alert
+from storage.base import Sessions, transaction
+from storage.channels import Channel
+from storage.messages import Attempt, Message
+from storage.vault import Vault, VaultError
+
+log = structlog.get_logger(__name__)
+
+SENDER_TIMEOUT: Final = 30.0
+HEARTBEAT_SECONDS: Final = 5.0
+RECORDING_GAPS: Final = (0.5, 2.0, 5.0)
+"""Between attempts to record that a message was sent. If all fail, it is sent again."""
+
+MAX_DETAIL: Final = 500
+
+SENT: Final = "sent"
+FAILED: Final = "failed"
+RETRY: Final = "retry"
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """Of an attempt. `gap`: another follows after that time."""
+
+    name: str
+    detail: str | None = None
+    status_code: int | None = None
+    gap: timedelta | None = None
+
+
+class MessageActivities:
+    """`senders` by kind of channel. `base_url` is where people find PingPulse."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        clock: Callable[[], datetime],
+        vault: Vault,
+        senders: Mapping[ChannelKind, Sender],
+        base_url: str,
+    ) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._vault = vault
+        self._senders = {kind.value: sender for kind, sender in senders.items()}
+        self._base_url = base_url
+
+    @activity.defn
+    async def send_message(self, message_id: str) -> str:
+        """One attempt; returns the message's state, `sent` or `failed`. Raises ApplicationError if another follows.
+
+        A message that is recorded as sent is not sent again, however often this is called.
+        """
+        async with transaction(self._sessions) as session:
+            found = await messages.load_message(session, message_id)
+            if found is None:
+                raise ApplicationError(f"There is no message {message_id}.", type="NoMessage", non_retryable=True)
+            message, channel = found
+            if message.state != "pending":
+                return message.state
+            alerts = await messages.alerts_of(session, message_id)
+            before = await messages.count_attempts(session, message_id)
+        info = activity.info()
+        started, began_at = monotonic(), self._clock()
+        try:
+            if channel.deleted_at is not None:
+                raise Undeliverable("the channel was deleted")
+            sender, envelope = self._prepare(message, channel, [told_alert(row) for row in alerts])
+            receipt = await _send(sender, envelope)
+            outcome = _Outcome(SENT, receipt.detail, receipt.status_code)
+        except Undeliverable as error:
+            outcome = _Outcome(FAILED, error.detail, error.status_code)
+        except TryLater as error:
+            left = info.scheduled_time + GIVE_UP_AFTER - self._clock()
+            gap = gap_after(info.attempt, error.retry_after, left)
+            outcome = _Outcome(RETRY if gap is not None else FAILED, error.detail, error.status_code, gap)
+        ended_at = self._clock()
+        attempt = {
+            # One that nobody lived to record is counted by Temporal.
+            "number": max(before + 1, info.attempt),
+            "at": began_at,
+            "took_ms": round((monotonic() - started) * 1000),
+            "outcome": outcome.name,
+            "status_code": outcome.status_code,
+            "detail": outcome.detail[:MAX_DETAIL] if outcome.detail is not None else None,
+            "next_at": ended_at + outcome.gap if outcome.gap is not None else None,
+        }
+        await self._record(message_id, outcome, attempt, ended_at)
+        if outcome.gap is not None:
+            raise ApplicationError(
+                outcome.detail or "It may work later.",
+                type="TryLater",
+                next_retry_delay=outcome.gap,
+                category=ApplicationErrorCategory.BENIGN,
+            )
+        return outcome.name
+
+    @activity.defn
+    async def give_up(self, message_id: str) -> str:
+        """Makes a message failed that could not be sent in all the time; returns its state."""
+        async with transaction(self._sessions) as session:
+            if await messages.finish_message(session, message_id, FAILED, self._clock()):
+                await forming.drop_good_ends(session, message_id)
+                return FAILED
+            found = await messages.load_message(session, message_id)
+        return FAILED if found is None else found[0].state
+
+    def _prepare(self, message: Message, channel: Channel, alerts: list[ToldAlert]) -> tuple[Sender, Envelope]:
+        sender = self._senders.get(channel.kind)
+        if sender is None:
+            # A worker of a later version may know it.
+            raise TryLater(f"this version of PingPulse cannot send to {channel.kind} channels")
+        secrets = [channel.signing_secret]
+        if channel.old_secret_until is not None and channel.old_secret_until > self._clock():
+            secrets.append(channel.old_signing_secret)
+        try:
+            address = self._vault.decrypt(channel.address)
+            signing_secrets = tuple(self._vault.decrypt(secret) for secret in secrets if secret is not None)
+        except VaultError as error:
+            raise TryLater(str(error)) from None
+        return sender, Envelope(
+            message_id=message.id,
+            account_id=message.account_id,
+            channel_name=channel.name,
+            address=address,
+            text=compose(alerts),
+            alerts=tuple(alerts),
+            created_at=message.created_at,
+            base_url=self._base_url,
+            signing_secrets=signing_secrets,
+            is_test=any(alert.kind == CHANNEL_TEST.name for alert in alerts),
+        )
+
+    async def _record(self, message_id: str, outcome: _Outcome, attempt: Mapping[str, Any], now: datetime) -> None:
+        """Once the receiver has the message, Postgres is asked more than once to remember it."""
+        for gap in (*RECORDING_GAPS, None):
+            try:
+                async with transaction(self._sessions) as session:
+                    session.add(Attempt(message_id=message_id, **attempt))
+                    if outcome.name != RETRY:
+                        await messages.finish_message(session, message_id, outcome.name, now)
+                    if outcome.name == FAILED:
+                        await forming.drop_good_ends(session, message_id)
+                return
+            except (SQLAlchemyError, OSError) as error:
+                if gap is None:
+                    raise
+                log.warning("an attempt could not be recorded", message=message_id, error=type(error).__name__)
+                await asyncio.sleep(gap)
+
+
+async def _send(sender: Sender, envelope: Envelope) -> Receipt:
+    """Raises nothing but TryLater and Undeliverable."""
+    try:
+        async with _heartbeats(), asyncio.timeout(SENDER_TIMEOUT):
+            return await sender(envelope)
+    except (TryLater, Undeliverable):
+        raise
+    except TimeoutError:
+        raise TryLater(f"no answer within {SENDER_TIMEOUT:.0f} s") from None
+    except Exception as error:
+        # Its words may hold the address, and the address a secret.
+        log.error("a sender failed unexpectedly", message=envelope.message_id, error=type(error).__name__)
+        raise TryLater(f"an unexpected error: {type(error).__name__}") from None
+
+
+@asynccontextmanager
+async def _heartbeats() -> AsyncIterator[None]:
+    """Tells Temporal that we live, as long as the block takes."""
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            activity.heartbeat()
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()

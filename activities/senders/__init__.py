@@ -1,0 +1,1 @@
+"""How each kind of channel is told: one module a kind, all of the same shape."""

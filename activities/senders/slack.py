@@ -1,0 +1,46 @@
+"""Slack, by an incoming webhook: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+
+Mattermost, Rocket.Chat and others take the same.
+"""
+
+from typing import Any, Final
+
+from activities.outgoing import Outgoing
+from activities.senders.base import Envelope, Receipt, Sender
+from activities.senders.wording import color_of, lines_below, one_line, packed, post_json
+
+MAX_TEXT: Final = 3000
+MAX_BLOCKS: Final = 50
+_MAX_HEADLINE: Final = 1000
+
+
+def slack_sender(outgoing: Outgoing) -> Sender:
+    """The channel's address is the webhook's URL."""
+
+    async def send(envelope: Envelope) -> Receipt:
+        return await post_json(outgoing, envelope.address, slack_message(envelope))
+
+    return send
+
+
+def slack_message(envelope: Envelope) -> dict[str, Any]:
+    """The headline, and below it a bar in the colour of the severity with a line for each thing that happened."""
+    text = envelope.text
+    # One block is for the link.
+    sections = [_mrkdwn(piece) for piece in packed(lines_below(text), MAX_TEXT, MAX_BLOCKS - 1, escape)]
+    blocks: list[dict[str, Any]] = [{"type": "section", "text": section} for section in sections]
+    blocks.append({"type": "context", "elements": [_mrkdwn(f"<{envelope.base_url}|PingPulse>")]})
+    return {
+        "text": escape(one_line(text.headline, _MAX_HEADLINE)),
+        "attachments": [{"color": f"#{color_of(text):06x}", "blocks": blocks}],
+    }
+
+
+def _mrkdwn(text: str) -> dict[str, Any]:
+    # verbatim: what looks like a channel or a name in somebody's words does not become a link to it.
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def escape(text: str) -> str:
+    """These three are Slack's only control characters; without them nobody can be mentioned."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,249 @@
+"""PulseWorkflow: a target that must ping on a schedule, for as long as it exists."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.pulses import (
+        PulseActivities,
+        PulseQuestion,
+        PulseRecorded,
+        PulseRecording,
+        PulseSnapshot,
+        SilenceClaim,
+    )
+    from domain.pings import PingFact
+    from domain.pulse_rules import Advanced, advance, expectation, next_deadline, outages_matter_since, redefine
+    from domain.pulses import PulseDefinition
+    from temporal_workflows.inbox import Delivery, Inbox, remembered, unseen
+    from temporal_workflows.options import READ_MODEL
+    from temporal_workflows.search_attributes import OWNER, STATUS
+
+SETTLE: Final = timedelta(milliseconds=100)
+"""A ping that was received in the last moment before a deadline is given this long to reach the journal."""
+
+MAX_RECHECK_SECONDS: Final = 60
+MAX_FOLDED: Final = 200
+"""Pings that are recorded together: each may raise an alert, and all of them travel in one payload of 2 MiB."""
+
+MAX_HANDED_ON: Final = 2_000
+"""Pings of the inbox that a run hands on to the next one."""
+
+
+@dataclass(frozen=True)
+class PulseInput:
+    """`run` and `inbox` are what an earlier run hands on; without them the pulse is loaded from Postgres."""
+
+    pulse_id: str
+    run: PulseSnapshot | None = None
+    inbox: tuple[Delivery, ...] = ()
+
+
+@workflow.defn(name="PulseWorkflow")
+class PulseWorkflow:
+    @workflow.init
+    def __init__(self, start: PulseInput) -> None:
+        self._start = start
+        self._run = start.run
+        self._inbox = Inbox(start.inbox)
+        self._has_new_rules = False
+        self._rechecks = 0
+        self._worked_at = 0
+        self._is_gone = False
+
+    @workflow.run
+    async def run(self, start: PulseInput) -> str:
+        """Folds pings and waits for what must come next; returns when the pulse was deleted."""
+        if self._run is None:
+            await self._load()
+        else:
+            self._announce()
+        while not self._is_gone:
+            if workflow.info().is_continue_as_new_suggested() and self._may_begin_anew():
+                self._begin_anew()
+            if self._has_new_rules:
+                await self._take_new_rules()
+            elif self._inbox:
+                await self._take_in()
+            elif await self._is_due():
+                await self._call_deadlines()
+        return "deleted"
+
+    @workflow.signal(description="Pings of this pulse were journaled.")
+    def pings_received(self, delivery: Delivery) -> None:
+        self._inbox.add(delivery)
+
+    @workflow.signal(description="Its rules were changed, or it was paused, resumed or deleted.")
+    def definition_changed(self) -> None:
+        self._has_new_rules = True
+
+    @workflow.query(description="Its rules, and what its pings add up to; null until it is loaded.")
+    def state(self) -> PulseSnapshot | None:
+        return self._run
+
+    async def _load(self) -> None:
+        """Begins where Postgres is, without forgetting a ping that has come here."""
+        known = self._inbox.known(self._run.delivered if self._run is not None else {})
+        self._run = await workflow.execute_local_activity_method(
+            PulseActivities.load_pulse, PulseQuestion(self._start.pulse_id, known), **READ_MODEL
+        )
+        self._has_worked()
+        if self._run is None:
+            self._is_gone = True
+            return
+        if self._run.unrecorded:
+            self._inbox.put_first(Delivery(self._run.unrecorded))
+            self._run = replace(self._run, unrecorded=())
+        self._announce()
+
+    async def _is_due(self) -> bool:
+        """Waits for news or the next deadline, and tells whether it is the deadline that came."""
+        run = self._loaded()
+        deadline = next_deadline(run.definition, run.state)
+        timeout = None
+        if self._rechecks:
+            timeout = timedelta(seconds=min(2 ** (self._rechecks - 1), MAX_RECHECK_SECONDS))
+        elif deadline is not None:
+            timeout = deadline.at + SETTLE - workflow.now()
+            if timeout <= timedelta(0):
+                return True
+        try:
+            await workflow.wait_condition(
+                lambda: bool(self._inbox) or self._has_new_rules,
+                timeout=timeout,
+                timeout_summary=deadline.reason if deadline is not None else None,
+            )
+        except TimeoutError:
+            return True
+        return False
+
+    async def _take_in(self) -> None:
+        """Takes in what is in the inbox now, with the deadlines that passed before it."""
+        arrivals = self._inbox.arrivals
+        told = unseen(arrivals, self._loaded().delivered).told
+        for first in range(0, len(told), MAX_FOLDED):
+            if not await self._advance(told[first : first + MAX_FOLDED], until=None):
+                return
+        self._inbox.remove(arrivals)
+
+    async def _call_deadlines(self) -> None:
+        await self._advance([], until=workflow.now() - SETTLE)
+
+    async def _advance(self, pings: list[PingFact], until: datetime | None) -> bool:
+        """Takes in `pings` and, `until` a moment, what did not come. False if that is not certain yet, or has to be
+        begun anew."""
+        while True:
+            run = self._loaded()
+            delivered = {**run.delivered, **{ping.gateway: ping.id for ping in pings}}
+            advanced = advance(run.definition, run.state, pings, until)
+            recorded = await self._record(advanced, delivered, self._claim(advanced))
+            if recorded.is_uncertain:
+                self._rechecks += 1
+                if pings:
+                    await self._wait_for_more()
+                return False
+            if recorded.outages is None:
+                return recorded.is_written
+            self._run = replace(run, state=replace(run.state, outages=recorded.outages))
+
+    def _claim(self, advanced: Advanced) -> SilenceClaim | None:
+        """What must be true for the deadlines that were called; None if none was."""
+        if advanced.silent_until is None:
+            return None
+        run = self._loaded()
+        since = outages_matter_since(run.state) or advanced.silent_until
+        return SilenceClaim(since, advanced.silent_until, self._inbox.known(run.delivered), run.state.outages)
+
+    async def _wait_for_more(self) -> None:
+        """For pings that came before those in the inbox, and are still held by another gateway."""
+        arrived = len(self._inbox.arrivals)
+        seconds = min(2 ** (self._rechecks - 1), MAX_RECHECK_SECONDS)
+        with_more = workflow.wait_condition(
+            lambda: len(self._inbox.arrivals) > arrived, timeout=timedelta(seconds=seconds)
+        )
+        try:
+            await with_more
+        except TimeoutError:
+            return
+
+    async def _take_new_rules(self) -> None:
+        self._has_new_rules = False
+        definition = await workflow.execute_local_activity_method(
+            PulseActivities.read_pulse_definition, self._start.pulse_id, **READ_MODEL
+        )
+        self._has_worked()
+        await self._hold_to(definition)
+
+    async def _hold_to(self, definition: PulseDefinition | None) -> None:
+        """Goes on by other rules; None if there are none any more."""
+        if definition is None:
+            self._is_gone = True
+            return
+        run = self._loaded()
+        if definition.revision <= run.definition.revision and run.version:
+            return
+        self._run = run = replace(run, definition=definition)
+        await self._record(redefine(definition, run.state, workflow.now()), run.delivered)
+
+    async def _record(
+        self, advanced: Advanced, delivered: dict[int, int], silence: SilenceClaim | None = None
+    ) -> PulseRecorded:
+        """Makes the state ours once Postgres has it."""
+        run = self._loaded()
+        delivered = remembered(delivered)
+        expected = expectation(run.definition, advanced.state)
+        recorded = await workflow.execute_local_activity_method(
+            PulseActivities.record_pulse,
+            PulseRecording(
+                self._start.pulse_id,
+                run.version + 1,
+                run.definition.revision,
+                advanced.state,
+                delivered,
+                expected.due_at if expected is not None else None,
+                advanced.transitions,
+                advanced.alerts,
+                silence,
+            ),
+            **READ_MODEL,
+        )
+        self._has_worked()
+        if recorded.is_gone:
+            self._is_gone = True
+        elif recorded.is_stale:
+            await self._load()
+        elif recorded.is_written:
+            self._rechecks = 0
+            self._run = PulseSnapshot(run.definition, advanced.state, delivered, run.version + 1)
+            self._announce()
+            if recorded.definition is not None:
+                self._has_new_rules = True
+        return recorded
+
+    def _may_begin_anew(self) -> bool:
+        """Only a task that has done nothing yet may end a history: see InstanceWorkflow."""
+        is_fresh = self._worked_at != workflow.info().get_current_history_length()
+        return is_fresh and self._inbox.size <= MAX_HANDED_ON and not self._has_new_rules
+
+    def _begin_anew(self) -> None:
+        inbox = tuple(arrival.delivery for arrival in self._inbox.arrivals)
+        workflow.continue_as_new(replace(self._start, run=self._loaded(), inbox=inbox))
+
+    def _has_worked(self) -> None:
+        self._worked_at = workflow.info().get_current_history_length()
+
+    def _announce(self) -> None:
+        """Shows the pulse to whoever looks at the Temporal UI."""
+        run = self._loaded()
+        name, state = run.definition.name, run.state
+        workflow.set_current_details(f"**{name}** {state.status}" + (f": {state.reason}" if state.reason else ""))
+        if workflow.info().typed_search_attributes.get(STATUS) == state.status:
+            return
+        workflow.upsert_search_attributes([STATUS.value_set(state.status), OWNER.value_set(run.definition.account_id)])
+
+    def _loaded(self) -> PulseSnapshot:
+        assert self._run is not None
+        return self._run

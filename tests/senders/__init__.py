@@ -1,0 +1,1 @@
+"""What leaves the house: senders against real receivers on this machine."""

@@ -1,0 +1,159 @@
+"""What stands in for Postgres where it does not matter for pulses: the same activities, by name, in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+
+from activities.pulses import PulseQuestion, PulseRecorded, PulseRecording, PulseSnapshot
+from api.delivery import Temporal
+from domain.instances import Outage
+from domain.pings import Event, PingFact, PingStatus
+from domain.pulses import PulseDefinition
+from domain.subjects import pulse_subject
+from temporal_workflows.pulse import PulseWorkflow
+
+QUEUE = "pulses"
+STATUSES = {Event.START: PingStatus.PENDING, Event.FAIL: PingStatus.FAILED}
+
+
+@dataclass
+class Target:
+    """One pulse; `environment` is the Temporal server and its time."""
+
+    definition: PulseDefinition
+    created_at: datetime
+    environment: WorkflowEnvironment
+    delivered: list[PingFact] = field(default_factory=list)
+    recordings: list[PulseRecording] = field(default_factory=list)
+    questions: list[datetime] = field(default_factory=list)
+    """When the workflow claimed that it had been silent."""
+
+    is_certain: bool = True
+    outages: tuple[Outage, ...] = ()
+    is_stale: bool = False
+    is_deleted: bool = False
+
+    @property
+    def handle(self) -> WorkflowHandle[PulseWorkflow, str]:
+        return self.environment.client.get_workflow_handle_for(PulseWorkflow.run, pulse_subject(self.definition.id))
+
+    @property
+    def temporal(self) -> Temporal:
+        return Temporal(self.environment.client, QUEUE)
+
+    async def ping(self, event: Event = Event.SUCCESS, **values: Any) -> None:
+        """Delivers a ping and returns once it is recorded."""
+        fact = await self.fact(event, **values)
+        await self.deliver(fact)
+        while not any(fact.id <= recording.delivered.get(fact.gateway, 0) for recording in self.recordings):
+            await self.handle.query(PulseWorkflow.state)
+
+    async def deliver(self, *facts: PingFact) -> None:
+        self.delivered += facts
+        await self.temporal.signal(pulse_subject(self.definition.id), facts)
+
+    async def fact(self, event: Event = Event.SUCCESS, **values: Any) -> PingFact:
+        status = STATUSES.get(event, PingStatus.HEALTHY)
+        fields = {"gateway": 1, "at": await self.now(), **values}
+        return PingFact(id=len(self.delivered) + 1, path=event.value, status=status, **fields)
+
+    async def redefine(self, **rules: Any) -> None:
+        """Changes the rules, as a user does, and returns once they are taken up."""
+        self.definition = replace(self.definition, revision=self.definition.revision + 1, **rules)
+        await self.temporal.tell_of_new_rules(self.definition.id)
+        while self.recordings[-1].revision != self.definition.revision:
+            await self.handle.query(PulseWorkflow.state)
+
+    async def asked_again(self) -> None:
+        """Returns once the workflow has claimed silence for another time."""
+        asked = len(self.questions)
+        while len(self.questions) == asked:
+            await self.handle.query(PulseWorkflow.state)
+
+    async def until(self, seconds: float) -> None:
+        """Skips to so many seconds after the creation."""
+        await self.environment.sleep(self.created_at + timedelta(seconds=seconds) - await self.now())
+
+    async def status(self) -> str:
+        run = await self.handle.query(PulseWorkflow.state)
+        assert run is not None
+        return run.state.status.value
+
+    async def now(self) -> datetime:
+        return await self.environment.get_current_time()
+
+    @property
+    def history(self) -> list[tuple[str, int]]:
+        """The transitions, and how many seconds after the creation each was."""
+        return [
+            (change.after, round((change.at - self.created_at).total_seconds()))
+            for recording in self.recordings
+            for change in recording.transitions
+        ]
+
+    @property
+    def alerts(self) -> list[tuple[str, int]]:
+        return [
+            (alert.kind.name, round((alert.at - self.created_at).total_seconds()))
+            for recording in self.recordings
+            for alert in recording.alerts
+        ]
+
+
+class PulseWorld:
+    """All targets, and the activities that know of them."""
+
+    def __init__(self, environment: WorkflowEnvironment) -> None:
+        self._environment = environment
+        self._targets: dict[str, Target] = {}
+
+    async def create(self, **rules: Any) -> Target:
+        pulse_id = f"pls_{len(self._targets):08}"
+        definition = PulseDefinition(pulse_id, "account", name="backup", slug="backup", **rules)
+        target = Target(definition, await self._environment.get_current_time(), self._environment)
+        self._targets[pulse_id] = target
+        return target
+
+    @property
+    def activities(self) -> Sequence[Any]:
+        return [self.load_pulse, self.read_pulse_definition, self.record_pulse]
+
+    @activity.defn
+    async def load_pulse(self, question: PulseQuestion) -> PulseSnapshot | None:
+        target = self._targets.get(question.pulse_id)
+        if target is None or target.is_deleted:
+            return None
+        if not target.recordings:
+            return PulseSnapshot(target.definition, unrecorded=tuple(target.delivered))
+        last = target.recordings[-1]
+        unrecorded = [fact for fact in target.delivered if fact.id > last.delivered.get(fact.gateway, 0)]
+        return PulseSnapshot(target.definition, last.state, last.delivered, last.version, tuple(unrecorded))
+
+    @activity.defn
+    async def read_pulse_definition(self, pulse_id: str) -> PulseDefinition | None:
+        target = self._targets[pulse_id]
+        return None if target.is_deleted else target.definition
+
+    @activity.defn
+    async def record_pulse(self, recording: PulseRecording) -> PulseRecorded:
+        target = self._targets[recording.pulse_id]
+        if target.is_deleted:
+            return PulseRecorded(is_gone=True)
+        if recording.silence is not None:
+            target.questions.append(await self._environment.get_current_time())
+            if not target.is_certain:
+                return PulseRecorded(is_uncertain=True)
+            if target.outages != recording.silence.outages:
+                return PulseRecorded(outages=target.outages)
+        if target.is_stale:
+            target.is_stale = False
+            return PulseRecorded(is_stale=True)
+        assert recording.version == len(target.recordings) + 1
+        target.recordings.append(recording)
+        is_behind = recording.revision != target.definition.revision
+        return PulseRecorded(is_written=True, definition=target.definition if is_behind else None)
