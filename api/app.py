@@ -12,13 +12,42 @@ from api.gateway import Gateway
 from api.middleware import GatewayMiddleware
 from api.openapi import install_openapi
 from api.ping_docs import ping_paths
-from api.routes import errors, health, instances, keys, pings, session, workflows
+from api.routes import (
+    alerts,
+    badges,
+    channels,
+    dev_mail,
+    errors,
+    health,
+    instances,
+    keys,
+    pings,
+    process_hooks,
+    pulse_history,
+    pulses,
+    session,
+    workflows,
+)
 from api.security import install_security
 from config.settings import Settings
 from config.temporal import connect
 from storage.base import create_engine, create_sessions
 
-ROUTERS = (workflows, instances, keys, session, errors, health)
+ROUTERS = (
+    workflows,
+    instances,
+    pulses,
+    pulse_history,
+    badges,
+    process_hooks,
+    channels,
+    alerts,
+    keys,
+    session,
+    errors,
+    health,
+    dev_mail,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -62,7 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_security(app, settings, sessions)
     install_error_handlers(app)
     install_openapi(app, ping_paths())
-    app.router.routes[:0] = pings.stage_ping_routes()
+    app.router.routes[:0] = pings.ping_routes()
     # A redirect would lose the pings of every curl without -L, and pass keys on to wherever Host says.
     app.router.redirect_slashes = False
     for module in ROUTERS:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
+from math import inf
 from typing import Final
 
 import structlog
@@ -41,6 +42,8 @@ class Lane:
     offered_up_to: int = 0
     delivered_up_to: int = 0
     in_a_hurry: bool = False
+    window_seconds: float | None = None
+    """How long its pings may wait, if not as long as all others: as the latest of them said."""
     progress: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -85,10 +88,11 @@ class Courier:
     def has_room(self) -> bool:
         return self._held < self._memory
 
-    def offer(self, subject: str, pings: Iterable[PingFact]) -> None:
+    def offer(self, subject: str, pings: Iterable[PingFact], window_seconds: float | None = None) -> None:
         """Takes pings that were journaled, in the order of their ids, and delivers them in time."""
         for ping in pings:
             lane = self._lane(ping.gateway, subject)
+            lane.window_seconds = window_seconds
             lane.waiting.append(ping)
             lane.offered_up_to = ping.id
             self._held += 1
@@ -162,35 +166,40 @@ class Courier:
     async def _run(self, gateway_id: int, lane: Lane) -> None:
         """Delivers until a whole window has passed without a ping."""
         loop = asyncio.get_running_loop()
-        next_turn = 0.0
+        last_turn = -inf
         while True:
             if not lane.waiting:
                 lane.changed.clear()
                 try:
-                    async with asyncio.timeout(max(next_turn - loop.time(), 0.001)):
+                    async with asyncio.timeout(max(last_turn + self._window_of(lane) - loop.time(), 0.001)):
                         await lane.changed.wait()
                 except TimeoutError:
                     if lane.waiting:
                         continue
                     del self._lanes[gateway_id, lane.subject]
                     return
-            await self._wait_for_turn(lane, next_turn)
+            await self._wait_for_turn(lane, last_turn)
             async with self._verdict_turns if lane.wants_verdict else self._turns:
-                next_turn = loop.time() + self._window
+                last_turn = loop.time()
                 await self._deliver(lane)
 
-    async def _wait_for_turn(self, lane: Lane, next_turn: float) -> None:
+    def _window_of(self, lane: Lane) -> float:
+        """Never less than that of all others: a pulse of a period of seconds is a hot subject too."""
+        return max(self._window, lane.window_seconds or 0)
+
+    async def _wait_for_turn(self, lane: Lane, last_turn: float) -> None:
         """Until the window has passed, unless somebody waits for the lane."""
         loop = asyncio.get_running_loop()
         while (
-            not (self._is_draining or lane.in_a_hurry or lane.wants_verdict) and (rest := next_turn - loop.time()) > 0
+            not (self._is_draining or lane.in_a_hurry or lane.wants_verdict)
+            and (rest := last_turn + self._window_of(lane) - loop.time()) > 0
         ):
             lane.changed.clear()
             try:
                 async with asyncio.timeout(rest):
                     await lane.changed.wait()
             except TimeoutError:
-                return
+                continue
 
     async def _deliver(self, lane: Lane) -> None:
         """Delivers one batch, again and again until Temporal has it: skipping it would break the lane's order."""

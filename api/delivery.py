@@ -1,10 +1,11 @@
-"""The calls to Temporal: starting, telling and asking the workflow of an instance."""
+"""The calls to Temporal: starting, telling and asking the workflow of a subject."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import (
@@ -18,16 +19,18 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.evaluation import InstanceView
 from domain.pings import PingFact
 from domain.strict import Verdict
-from domain.subjects import split_instance_subject
+from domain.subjects import INSTANCE, PROCESS, PULSE, parts_of, pulse_subject
 from temporal_workflows.inbox import Delivery
 from temporal_workflows.instance import InstanceInput, InstanceWorkflow
+from temporal_workflows.process_run import ProcessRunInput, ProcessRunWorkflow
+from temporal_workflows.pulse import PulseInput, PulseWorkflow
 from temporal_workflows.search_attributes import KIND, WORKFLOW
 
 SIGNAL_TIMEOUT: Final = timedelta(seconds=5)
 
 
 class Temporal:
-    """Both calls start the workflow if it is not running: a new instance, or one whose workflow has closed or was
+    """Both calls start the workflow if it is not running: a new subject, or one whose workflow has closed or was
     lost. It then loads itself from Postgres, so the start carries nothing but names."""
 
     def __init__(self, client: Client, task_queue: str) -> None:
@@ -36,32 +39,39 @@ class Temporal:
 
     async def signal(self, subject: str, pings: Sequence[PingFact]) -> None:
         """Returns once Temporal has the pings. Raises RPCError; repeating the call is harmless."""
-        start = _start(subject)
+        await self._signal(subject, "pings_received", [Delivery(tuple(pings))])
+
+    async def tell_of_new_rules(self, pulse_id: str) -> None:
+        """Has a pulse's workflow read its rules again. Raises RPCError; repeating the call is harmless."""
+        await self._signal(pulse_subject(pulse_id), "definition_changed", [])
+
+    async def _signal(self, subject: str, name: str, arguments: Sequence[object]) -> None:
+        start = _start_of(subject)
         await self._client.start_workflow(
-            InstanceWorkflow.run,
-            start,
+            start.workflow,
+            start.input,
             id=subject,
             task_queue=self._task_queue,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            start_signal="pings_received",
-            start_signal_args=[Delivery(tuple(pings))],
-            search_attributes=_search_attributes(start),
-            static_summary=f"{start.workflow_id}, run {start.instance_id}",
+            start_signal=name,
+            start_signal_args=arguments,
+            search_attributes=start.search_attributes,
+            static_summary=start.summary,
             rpc_timeout=SIGNAL_TIMEOUT,
         )
 
     async def ask(self, subject: str, pings: Sequence[PingFact], wants_verdicts: Sequence[int]) -> list[Verdict]:
         """Delivers pings and waits for the verdicts on some of them; those given before are left out."""
-        start = _start(subject)
-        operation = WithStartWorkflowOperation(
-            InstanceWorkflow.run,
-            start,
+        start = _start_of(subject)
+        operation: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
+            start.workflow,
+            start.input,
             id=subject,
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            search_attributes=_search_attributes(start),
-            static_summary=f"{start.workflow_id}, run {start.instance_id}",
+            search_attributes=start.search_attributes,
+            static_summary=start.summary,
         )
         try:
             return await self._client.execute_update_with_start_workflow(
@@ -104,12 +114,49 @@ def _connection_errors() -> Iterator[None]:
         raise RPCError(f"Temporal cannot be reached: {error}", RPCStatusCode.UNAVAILABLE, b"") from error
 
 
-def _start(subject: str) -> InstanceInput:
-    workflow_id, instance_id = split_instance_subject(subject)
-    return InstanceInput(workflow_id, instance_id)
+@dataclass(frozen=True)
+class _Start:
+    """How the workflow of a subject is started."""
+
+    workflow: Callable[..., Awaitable[Any]]
+    input: object
+    summary: str
+    search_attributes: TypedSearchAttributes
 
 
-def _search_attributes(start: InstanceInput) -> TypedSearchAttributes:
-    return TypedSearchAttributes(
-        [SearchAttributePair(KIND, "instance"), SearchAttributePair(WORKFLOW, start.workflow_id)]
+def _instance(workflow_id: str, instance_id: str) -> _Start:
+    return _Start(
+        InstanceWorkflow.run,
+        InstanceInput(workflow_id, instance_id),
+        f"{workflow_id}, run {instance_id}",
+        _attributes(INSTANCE, workflow_id),
     )
+
+
+def _pulse(pulse_id: str) -> _Start:
+    return _Start(PulseWorkflow.run, PulseInput(pulse_id), f"pulse {pulse_id}", _attributes(PULSE))
+
+
+def _run(hook_id: str, run_id: str) -> _Start:
+    return _Start(
+        ProcessRunWorkflow.run,
+        ProcessRunInput(hook_id, run_id),
+        f"{hook_id}, run {run_id}",
+        _attributes(PROCESS, hook_id),
+    )
+
+
+_STARTS: Final[dict[str, Callable[..., _Start]]] = {INSTANCE: _instance, PULSE: _pulse, PROCESS: _run}
+
+
+def _start_of(subject: str) -> _Start:
+    kind, *ids = parts_of(subject)
+    return _STARTS[kind](*ids)
+
+
+def _attributes(kind: str, defined_by: str | None = None) -> TypedSearchAttributes:
+    """`defined_by` is the user's workflow, or the process hook."""
+    pairs = [SearchAttributePair(KIND, kind)]
+    if defined_by is not None:
+        pairs.append(SearchAttributePair(WORKFLOW, defined_by))
+    return TypedSearchAttributes(pairs)

@@ -27,11 +27,10 @@ from domain.strict import Verdict
 from domain.subjects import instance_subject
 from storage import gateways, instances, outbox
 from storage.base import Sessions, transaction
-from storage.batch import NewPing
 from storage.joining import JoiningConnection
 from storage.journal import Repeated
 from storage.pings import Ping, get_ping, verdict_of, withdraw
-from storage.rows import Journaled
+from storage.rows import Journaled, NewPing
 
 DRAIN_SECONDS: Final = 3.0
 RETRY_SECONDS: Final = 2
@@ -43,11 +42,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Receipt:
-    """The answer to a ping that was taken."""
+    """The answer to a ping that was taken. Without a subject it came early: no instance is open yet."""
 
-    workflow_id: str
-    instance_id: str | None
-    status: InstanceStatus
+    subject: str | None
+    status: str | None = None
 
 
 class Gateway:
@@ -79,7 +77,7 @@ class Gateway:
         assert self._settings.database_url is not None
         self._joining = JoiningConnection(self._settings.database_url.get_secret_value(), self.id)
         self.journal = Journal(self._sessions, self.id, self._joining, self._kept, utc_now)
-        self._housekeeping = Housekeeping(self._sessions, self.courier, self.id)
+        self._housekeeping = Housekeeping(self._sessions, self.courier, self.temporal, self.id)
         self._tasks = [
             asyncio.create_task(self.journal.run(), name="journal"),
             asyncio.create_task(self._clear_outbox(), name="outbox"),
@@ -116,7 +114,7 @@ class Gateway:
                 raise rejection
             case Journaled(outcome=Outcome.PENDING):
                 return await self._await_verdict(result)
-        return Receipt(result.workflow_id, result.instance_id, result.status)
+        return Receipt(result.subject, result.status)
 
     async def ask_tree(self, subject: str) -> InstanceView | None:
         """The instance as its workflow shows it, own pings included; None if Temporal does not answer in time."""
@@ -148,7 +146,7 @@ class Gateway:
             self.courier.offer(kept.subject, adopted)
             self._answers[kept.ping_id] = self.courier.ask(kept.subject, fact)
         else:
-            self._housekeeping.offer(kept.subject, kept.facts)
+            self._housekeeping.offer(kept.subject, kept.facts, kept.window_seconds)
 
     async def _await_verdict(self, kept: Journaled) -> Receipt:
         started = asyncio.get_running_loop().time()
@@ -162,7 +160,7 @@ class Gateway:
         metrics.VERDICT_LATENCY.observe(asyncio.get_running_loop().time() - started)
         if not verdict.accepted:
             raise verdict.error()
-        return Receipt(kept.workflow_id, kept.instance_id, verdict.instance_status)
+        return Receipt(kept.subject, verdict.instance_status)
 
     async def _withdraw_or_read(self, kept: Journaled) -> Verdict:
         """Gives up waiting: takes the ping back and raises Unavailable, unless the verdict was given after all."""
@@ -251,7 +249,7 @@ def _receipt_of(ping: Ping) -> Receipt:
     was_refused = verdict is not None and not verdict.accepted and ping.instance_id is not None
     if ping.answered_status == InstanceStatus.PENDING and not was_refused:
         # It came early; an instance may have adopted it since, or it is in the failed queue.
-        return Receipt(ping.workflow_id, None, InstanceStatus.PENDING)
+        return Receipt(None, InstanceStatus.PENDING)
     if verdict is not None and not verdict.accepted:
         raise verdict.error()
-    return Receipt(ping.workflow_id, ping.instance_id, InstanceStatus(ping.answered_status or InstanceStatus.RUNNING))
+    return Receipt(ping.subject, ping.answered_status)

@@ -8,9 +8,10 @@ from typing import Final
 import structlog
 
 from api.courier import Courier
+from api.delivery import Temporal
 from config.clock import utc_now
 from domain.pings import PingFact
-from storage import gateways, journal, pings
+from storage import gateways, journal, pings, pulses, stage_pings
 from storage.base import Sessions, transaction
 
 ADOPT_EVERY_SECONDS: Final = 2.0
@@ -28,8 +29,9 @@ class Housekeeping:
     all later ones stay in the outbox too, until everything up to them was read from there.
     """
 
-    def __init__(self, sessions: Sessions, courier: Courier, gateway_id: int) -> None:
+    def __init__(self, sessions: Sessions, courier: Courier, temporal: Temporal, gateway_id: int) -> None:
         self._sessions = sessions
+        self._temporal = temporal
         self._courier = courier
         self._gateway_id = gateway_id
         self._entered: dict[int, int] = {}
@@ -42,10 +44,11 @@ class Housekeeping:
             "refill": (REFILL_EVERY_SECONDS, self._refill_own),
             "adopt": (ADOPT_EVERY_SECONDS, self._adopt),
             "tidy": (TIDY_EVERY_SECONDS, self._tidy),
+            "rules": (TIDY_EVERY_SECONDS, self._tell_of_new_rules),
         }
         return [asyncio.create_task(_repeat(name, every, job), name=name) for name, (every, job) in jobs.items()]
 
-    def offer(self, subject: str, facts: Iterable[PingFact]) -> None:
+    def offer(self, subject: str, facts: Iterable[PingFact], window_seconds: float | None = None) -> None:
         """Hands an own ping to the courier, or leaves it in the outbox while there is no room.
 
         The early pings that it adopted come before it and enter always: they are older than what refilling looks at.
@@ -55,7 +58,7 @@ class Housekeeping:
         if self._is_behind or not self._courier.has_room:
             self._left_out_up_to = fact.id
             return
-        self._courier.offer(subject, [fact])
+        self._courier.offer(subject, [fact], window_seconds)
         self._entered[self._gateway_id] = fact.id
 
     @property
@@ -94,10 +97,17 @@ class Housekeeping:
 
     async def _tidy(self) -> None:
         async with transaction(self._sessions) as session:
-            expired = await journal.expire_early(session, utc_now())
+            expired = await stage_pings.expire_early(session, utc_now())
             await journal.forget_old_keys(session, utc_now() - timedelta(hours=journal.IDEMPOTENCY_HOURS))
         for workflow_id in {ping.workflow_id for ping in expired}:
             log.warning("early pings found no instance and are in the failed queue", workflow=workflow_id)
+
+    async def _tell_of_new_rules(self) -> None:
+        """For pulses whose workflow could not be told when their rules were changed."""
+        async with self._sessions() as session:
+            behind = await pulses.list_behind(session, utc_now() - timedelta(seconds=TIDY_EVERY_SECONDS))
+        for pulse_id in behind:
+            await self._temporal.tell_of_new_rules(pulse_id)
 
 
 async def _repeat(name: str, every_seconds: float, job: Callable[[], Awaitable[None]]) -> None:

@@ -12,19 +12,15 @@ from sqlalchemy import exc
 
 from api import metrics
 from domain.errors import InvalidRequest, Unavailable
-from domain.pings import Outcome
-from domain.workflows import WorkflowKind
 from storage.base import Sessions
-from storage.batch import NewPing, Row
-from storage.joining import ConnectionLost, Joined, JoiningConnection, as_row, kept_as
+from storage.joining import ConnectionLost, JoiningConnection, Shortcuts, kept_as
 from storage.journal import Appended, KeyInUseElsewhere, append, find_kept, server_process
-from storage.rows import Journaled
+from storage.rows import Journaled, NewPing, Row
 
 MAX_BATCH: Final = 256
 MAX_WAITING: Final = 5_000
 RETRY_SECONDS: Final = 2
 CONFLICT_RETRIES: Final = 20
-MAX_JOINED: Final = 10_000
 SETTLE_RETRY_SECONDS: Final = 0.2
 
 _NOT_KEPT: Final = "The ping could not be kept; send it again."
@@ -50,7 +46,7 @@ class Journal:
     ) -> None:
         self._sessions = sessions
         self._joining = joining
-        self._joined: dict[str, Joined] = {}
+        self._shortcuts = Shortcuts()
         self._gateway_id = gateway_id
         self._kept = kept
         self._clock = clock
@@ -131,13 +127,14 @@ class Journal:
                 future.set_exception(error)
 
     async def _keep(self, pings: list[NewPing]) -> list[Appended]:
-        rows = [as_row(ping, self._joined.get(ping.request.workflow_id)) for ping in pings]
+        rows = [self._shortcuts.row(ping) for ping in pings]
         joining = [row for row in rows if row is not None]
         results: list[Appended] | None = await self._join(joining) if len(joining) == len(pings) else None
         if results is None:
             results = await self._append(pings)
             for ping, result in zip(pings, results, strict=True):
-                self._learn(ping, result)
+                if isinstance(result, Journaled):
+                    self._shortcuts.learn(ping, result)
         self._last_id = max([self._last_id, *(item.ping_id for item in results if isinstance(item, Journaled))])
         return results
 
@@ -150,17 +147,6 @@ class Journal:
                 raise Unavailable(_NOT_KEPT, retry_after=RETRY_SECONDS) from lost
             kept = kept_as(rows, self._gateway_id, ids)
         return list(kept) if kept is not None else None
-
-    def _learn(self, ping: NewPing, result: Appended) -> None:
-        """Remembers the instance that a workflow's pings go to; the short way makes sure that it still is."""
-        if not isinstance(result, Journaled) or result.outcome is not Outcome.ACCEPTED:
-            return
-        request = ping.request
-        if result.instance_id is None or request.instance_id is not None or request.kind is not WorkflowKind.DYNAMIC:
-            return
-        if len(self._joined) >= MAX_JOINED:
-            self._joined.clear()
-        self._joined[result.workflow_id] = Joined(ping.account_id, result.instance_id)
 
     async def _append(self, pings: list[NewPing]) -> list[Appended]:
         for _ in range(CONFLICT_RETRIES):

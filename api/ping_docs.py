@@ -1,9 +1,10 @@
-"""The stage pings on the OpenAPI page: they are no FastAPI routes, so they are described here."""
+"""The pings on the OpenAPI page: they are no FastAPI routes, so they are described here."""
 
 from copy import deepcopy
 from typing import Any, Final
 
 from api.openapi import problems
+from api.subject_ping_docs import METHODS, TEXT, query, subject_ping_paths
 from domain.errors import (
     Conflict,
     Forbidden,
@@ -32,14 +33,13 @@ PING_ERRORS: Final = problems(
     NoOpenInstance("Workflow ml_pipeline has no open instance; send start=yes to open one.", expected_stage="1"),
     StageOutOfOrder("Stage 1 is already behind; stage 3 is expected next.", expected_stage="3"),
     InstanceClosed("Instance dabc45678 closed at 2025-01-15T09:06:30+00:00; open a new one to go on."),
-    Conflict("This Idempotency-Key was used for another workflow or stage in the last 24 hours; send a new key."),
+    Conflict("This Idempotency-Key was used for something else in the last 24 hours; send a new key."),
     PayloadTooLarge("The body has 100001 bytes; a ping's payload may have 100000. Send a link instead."),
     RateLimited("More than 6000 pings a minute. Try again in 17 s.", retry_after=17),
     Unavailable("The ping could not be kept; send it again.", retry_after=2),
 )
 """What a stage ping may answer. Those with a stage that was expected are kept in the failed queue."""
 
-_TEXT: Final = {"type": "string", "maxLength": 256}
 _FLAG: Final = {"type": "string", "enum": ["yes", "no", "true", "false", "1", "0"]}
 
 _EXAMPLES: Final = {
@@ -72,11 +72,12 @@ _PAYLOAD: Final = {
 
 
 def ping_paths() -> dict[str, Any]:
-    """The stage pings as paths of an OpenAPI document."""
-    return {
-        f"/{prefix}/{{workflow_id}}": {method: _operation(kind, method) for method in ("get", "post")}
+    """The pings as paths of an OpenAPI document."""
+    stages = {
+        f"/{prefix}/{{workflow_id}}": {method: _operation(kind, method) for method in METHODS}
         for prefix, kind in (("shk", WorkflowKind.STATIC), ("dhk", WorkflowKind.DYNAMIC))
     }
+    return {**stages, **subject_ping_paths()}
 
 
 def _operation(kind: WorkflowKind, method: str) -> dict[str, Any]:
@@ -88,17 +89,17 @@ def _operation(kind: WorkflowKind, method: str) -> dict[str, Any]:
             "required": True,
             "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$"},
         },
-        _query(stage, {"type": "string"}, "The stage: `1`, `2.1`, or a name.", "1"),
-        _query("agent", _TEXT, "Who reports. Required by strict workflows."),
-        _query("instance_id", {"type": "string"}, "The instance, if not the workflow's current one."),
-        _query("status", _TEXT, "How the stage went: `success`, `failed`, or an exit code."),
+        query(stage, {"type": "string"}, "The stage: `1`, `2.1`, or a name.", "1"),
+        query("agent", TEXT, "Who reports. Required by strict workflows."),
+        query("instance_id", {"type": "string"}, "The instance, if not the workflow's current one."),
+        query("status", TEXT, "How the stage went: `success`, `failed`, or an exit code."),
         {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}},
     ]
     if kind is WorkflowKind.DYNAMIC:
         parameters += [
-            _query("final", _FLAG, "`yes` completes the instance."),
-            _query("start", _FLAG, "`yes` opens a new instance."),
-            _query("stagename", _TEXT, "A label for the stage."),
+            query("final", _FLAG, "`yes` completes the instance."),
+            query("start", _FLAG, "`yes` opens a new instance."),
+            query("stagename", TEXT, "A label for the stage."),
         ]
     what = {
         WorkflowKind.STATIC: "Reports a stage of a static workflow.",
@@ -125,8 +126,3 @@ def _operation(kind: WorkflowKind, method: str) -> dict[str, Any]:
             "content": {"application/json": _PAYLOAD},
         }
     return operation
-
-
-def _query(name: str, schema: dict[str, Any], description: str, example: str | None = None) -> dict[str, Any]:
-    parameter = {"name": name, "in": "query", "schema": schema, "description": description}
-    return parameter if example is None else {**parameter, "example": example}

@@ -1,4 +1,4 @@
-"""Reading a stage ping: parameters from the query and the body, and the rest of the body as payload."""
+"""Reading a ping: parameters from the query and the body, and the rest of the body as payload."""
 
 import json
 import math
@@ -34,20 +34,19 @@ class Body:
 
 
 @dataclass(frozen=True)
-class StagePing:
-    """What a caller said, validated. `payload` is JSON text without the parameters that were taken from it."""
+class Content:
+    """What every ping may carry besides its own parameters. `payload` is JSON text without what was taken from it.
 
-    path: str
-    name: str | None
+    `says_status`: whether the caller said how it went.
+    """
+
     agent: str | None
-    start: bool
-    final: bool
-    instance_id: str | None
     idempotency_key: str | None
     report: Report
     payload: str | None
     text: str | None
     size_bytes: int
+    says_status: bool
 
 
 _EMPTY: Final = Body({})
@@ -121,13 +120,13 @@ def read_query(request: Request) -> dict[str, str]:
     return dict(reversed(pairs))
 
 
-class _Parameters:
+class Parameters:
     """Looks a parameter up in the query, then in the body; remembers which body members were taken."""
 
     def __init__(self, query: Mapping[str, str], members: Mapping[str, Any]) -> None:
         self._query = query
         self._members = members
-        self.taken = {"key"}
+        self._taken = {"key"}
 
     def get(self, *names: str) -> tuple[str, Any]:
         for name in names:
@@ -135,7 +134,7 @@ class _Parameters:
                 return name, self._query[name]
         for name in names:
             if name in self._members:
-                self.taken.add(name)
+                self._taken.add(name)
                 return name, self._members[name]
         return names[0], None
 
@@ -171,6 +170,51 @@ class _Parameters:
         _check_text(name, path)
         return path
 
+    def number(self, name: str, least: float, most: float) -> float | None:
+        name, value = self.get(name)
+        if value is None or value == "":
+            return None
+        try:
+            number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+        except (ValueError, OverflowError):
+            number = math.nan
+        if not least <= number <= most:
+            raise InvalidRequest.of_field(name, f"must be a number from {least:g} to {most:g}")
+        return number
+
+    def content(self, body: Body, idempotency_header: str | None, *, inner: str | None = None) -> Content:
+        """All that is left, once every other parameter was asked for. The members of the object `inner`, if the body
+        has it, are understood like those beside it."""
+        agent = self.text("agent")
+        key = self.text("idempotency_key", MAX_IDEMPOTENCY_KEY)
+        if idempotency_header:
+            _check_text("Idempotency-Key", idempotency_header)
+            if len(idempotency_header) > MAX_IDEMPOTENCY_KEY:
+                raise InvalidRequest.of_field("Idempotency-Key", f"is longer than {MAX_IDEMPOTENCY_KEY} characters")
+        members = {member: value for member, value in self._members.items() if member not in self._taken}
+        payload = None
+        if members:
+            payload = _payload_text(members)
+            if payload != (redacted := redact(payload)):
+                members, payload = json.loads(redacted), redacted
+        if isinstance(nested := members.get(inner or ""), dict):
+            members = {**nested, **members}
+        # Cron appends status=$? to the address.
+        for field in ("status", "error"):
+            if field in self._query:
+                if problem := _problem_of(self._query[field]):
+                    raise InvalidRequest.of_field(field, problem)
+                members[field] = redact(self._query[field])
+        return Content(
+            agent=agent,
+            idempotency_key=idempotency_header or key,
+            report=understand(members),
+            payload=payload,
+            text=body.text,
+            size_bytes=body.size_bytes,
+            says_status="status" in members or "exit_code" in members,
+        )
+
 
 def _check_text(field: str, text: str) -> None:
     """For what identifies or names something: it goes to places where a key must never be."""
@@ -178,47 +222,6 @@ def _check_text(field: str, text: str) -> None:
         raise InvalidRequest.of_field(field, problem)
     if redact(text) != text:
         raise InvalidRequest.of_field(field, "contains an API key; send that as key=… only")
-
-
-def parse_stage_ping(
-    query: Mapping[str, str], body: Body, *, stage_parameter: str, idempotency_header: str | None
-) -> StagePing:
-    """Validates; raises InvalidRequest naming the field. `stage_parameter` is the endpoint's own name of the stage."""
-    parameters = _Parameters(query, body.members)
-    path = parameters.path(stage_parameter, "stage" if stage_parameter == "stagePath" else "stagePath")
-    name, agent = parameters.text("stagename"), parameters.text("agent")
-    start, final = parameters.flag("start"), parameters.flag("final")
-    instance_id = parameters.text("instance_id", 64)
-    key = parameters.text("idempotency_key", MAX_IDEMPOTENCY_KEY)
-    if idempotency_header:
-        _check_text("Idempotency-Key", idempotency_header)
-        if len(idempotency_header) > MAX_IDEMPOTENCY_KEY:
-            raise InvalidRequest.of_field("Idempotency-Key", f"is longer than {MAX_IDEMPOTENCY_KEY} characters")
-    members = {member: value for member, value in body.members.items() if member not in parameters.taken}
-    payload = None
-    if members:
-        payload = _payload_text(members)
-        if payload != (redacted := redact(payload)):
-            members, payload = json.loads(redacted), redacted
-    # Cron appends status=$? to the address.
-    for field in ("status", "error"):
-        if field in query:
-            if problem := _problem_of(query[field]):
-                raise InvalidRequest.of_field(field, problem)
-            members[field] = redact(query[field])
-    return StagePing(
-        path=path,
-        name=name,
-        agent=agent,
-        start=start,
-        final=final,
-        instance_id=instance_id,
-        idempotency_key=idempotency_header or key,
-        report=understand(members),
-        payload=payload,
-        text=body.text,
-        size_bytes=body.size_bytes,
-    )
 
 
 def _payload_text(members: dict[str, Any]) -> str:
@@ -260,10 +263,10 @@ def _problem_of(value: object) -> str | None:
     return None
 
 
-def check_workflow_id(workflow_id: str) -> str:
-    """Raises InvalidRequest for an id that no workflow can have."""
+def check_id(field: str, id_: str) -> str:
+    """Raises InvalidRequest for an id, or a slug, that nothing can have."""
     # Clients fold a path of dots alone.
-    if WORKFLOW_ID.fullmatch(workflow_id) is None or not workflow_id.strip("."):
-        raise InvalidRequest.of_field("workflow_id", "must be 1 to 128 characters: letters, digits, _ - and . only")
-    _check_text("workflow_id", workflow_id)
-    return workflow_id
+    if WORKFLOW_ID.fullmatch(id_) is None or not id_.strip("."):
+        raise InvalidRequest.of_field(field, "must be 1 to 128 characters: letters, digits, _ - and . only")
+    _check_text(field, id_)
+    return id_

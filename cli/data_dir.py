@@ -37,6 +37,7 @@ class DataDir:
         self.postgres = self.path / "postgres"
         self.temporal_db = self.path / "temporal.db"
         self.logs = self.path / "logs"
+        self.mail = self.path / "mail"
         self._lock_file = self.path / "lock"
         self._runtime_file = self.path / "runtime.json"
         self._secret_file = self.path / "secret_key"

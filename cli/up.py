@@ -65,6 +65,7 @@ class Stack:
         self._data_dir.lock()
         self._claim_ports()
         self._take_secret_key()
+        self._catch_mail()
         if self._settings.database_url is None:
             with self._step("Postgres"):
                 await self._start_postgres()
@@ -106,6 +107,10 @@ class Stack:
         if self._settings.secret_key is None:
             self._update(secret_key=SecretStr(self._data_dir.secret_key(create=True) or ""))
         require_secret_key(self._settings)
+
+    def _catch_mail(self) -> None:
+        if self._settings.smtp_host is None and self._settings.mail_dir is None:
+            self._update(mail_dir=self._data_dir.mail)
 
     async def _start_postgres(self) -> None:
         self._postgres = postgres = EmbeddedPostgres(self._data_dir.postgres, self._data_dir.logs / "postgres.log")
@@ -272,6 +277,7 @@ def _print_welcome(started: Started, output: Console) -> None:
         f"  Gateway      {settings.base_url}",
         f"  API docs     {settings.base_url}/docs",
         f"  Temporal UI  {started.temporal_ui_url or 'that of your own Temporal'}",
+        f"  E-mail       {settings.smtp_host or f'{settings.base_url}/dev/mail'}",
         f"  Data         {settings.data_dir.absolute()}",
         "",
     ]

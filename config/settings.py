@@ -1,10 +1,14 @@
 """Every setting of PingPulse: one `PINGPULSE_…` variable each, read from the environment or `.env`."""
 
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from activities.mail import SmtpServer
+from domain.networks import Network, parse_networks
 
 
 class Settings(BaseSettings):
@@ -62,8 +66,59 @@ class Settings(BaseSettings):
     verdict_timeout_seconds: float = Field(5.0, gt=0, description="How long a strict ping waits for its verdict.")
     tree_timeout_seconds: float = Field(2.0, gt=0, description="How long /tree waits for Temporal.")
 
+    outgoing_allow: str | None = Field(
+        None,
+        description="Networks that alerts may reach besides the public internet, by comma: 10.0.0.0/8,fd00::/8.",
+    )
+
+    smtp_host: str | None = Field(None, description="Mail server that e-mail goes through.")
+    smtp_port: int = Field(587, ge=1, le=65535, description="Its port; 465 goes with `tls`.")
+    smtp_username: str | None = Field(None, description="Login at the mail server, if it wants one.")
+    smtp_password: SecretStr | None = Field(None, description="Password at the mail server.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How the connection is encrypted: `starttls`, `tls` from the start, or `none`."
+    )
+    smtp_from: str = Field("PingPulse <pingpulse@localhost>", description="Sender of e-mail.")
+    smtp_ca_file: Path | None = Field(None, description="Certificates of a private authority of the mail server.")
+    mail_dir: Path | None = Field(
+        None, description="Without a mail server, e-mail is kept here and shown at /dev/mail; `up` sets it."
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line logged.")
     log_format: Literal["console", "json"] = Field("console", description="Shape of log lines.")
+
+    @field_validator("outgoing_allow")
+    @classmethod
+    def _are_networks(cls, text: str | None) -> str | None:
+        # The message of the failed parse names the one network that is wrong.
+        parse_networks(text or "")
+        return text
+
+    @field_validator("smtp_from")
+    @classmethod
+    def _is_a_sender(cls, text: str) -> str:
+        if "@" not in parseaddr(text)[1]:
+            raise ValueError("must be an e-mail address, or a name with one: PingPulse <pingpulse@example.com>")
+        return text
+
+    @property
+    def outgoing_networks(self) -> tuple[Network, ...]:
+        """What `outgoing_allow` says."""
+        return parse_networks(self.outgoing_allow or "")
+
+    @property
+    def smtp(self) -> SmtpServer | None:
+        """The mail server, if there is one."""
+        if self.smtp_host is None:
+            return None
+        return SmtpServer(
+            self.smtp_host,
+            self.smtp_port,
+            self.smtp_username,
+            self.smtp_password.get_secret_value() if self.smtp_password else None,
+            self.smtp_security,
+            self.smtp_ca_file,
+        )
 
     @property
     def base_url(self) -> str:

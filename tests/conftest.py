@@ -15,7 +15,8 @@ from cli.supervisor.supervisor import Supervisor
 from storage.base import Sessions, create_engine, create_sessions
 from storage.migrate import upgrade
 from tests.support.serving import serve
-from tests.support.stack import Stack, make_account, make_settings, make_worker, temporal_server
+from tests.support.stack import Stack, make_account, make_settings, temporal_server
+from worker.main import worker_on
 
 StartGateway = Callable[..., str]
 
@@ -67,11 +68,15 @@ async def temporal() -> AsyncIterator[Client]:
 
 
 @pytest.fixture(scope="session")
-async def stack(database_url: str, sessions: Sessions, temporal: Client) -> AsyncIterator[Stack]:
+async def stack(
+    database_url: str, sessions: Sessions, temporal: Client, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stack]:
     """Gateway, worker, Postgres and Temporal, running throughout the session."""
-    settings = make_settings(database_url, temporal)
+    settings = make_settings(
+        database_url, temporal, outgoing_allow="127.0.0.0/8", mail_dir=tmp_path_factory.mktemp("mail")
+    )
     account_id, key = await make_account(sessions)
-    async with make_worker(temporal, sessions):
+    async with worker_on(temporal, sessions, settings):
         with serve(create_app(settings)) as url:
             yield Stack(url, key, account_id, sessions, temporal, settings)
 

@@ -119,11 +119,14 @@ async def test_it_prints_what_a_newcomer_needs_and_the_curl_line_works_as_pasted
     assert gateway is not None
     assert f"API docs     {gateway[1]}/docs" in stack.output
     assert re.search(r"Temporal UI  http://localhost:\d+", stack.output)
+    assert f"E-mail       {gateway[1]}/dev/mail" in stack.output
     assert re.search(r"Login +admin@example.com\n +Password +\w{20,}\n", stack.output)
     assert re.fullmatch(rf'curl "{gateway[1]}/dhk/my_pipeline\?stagePath=1&start=yes&key={KEY}"', stack.curl)
     assert requests.get(f"{gateway[1]}/docs", timeout=10).status_code == 200
     address = shlex.split(stack.curl)[1]
     assert requests.get(address, timeout=10).status_code == 200
+    mail = requests.get(f"{gateway[1]}/dev/mail?key={address.rpartition('=')[2]}", timeout=10)
+    assert "No mail yet" in mail.text
     if shutil.which("curl"):
         code = ["--silent", "--output", os.devnull, "--write-out", "%{http_code}"]
         assert subprocess.check_output([*shlex.split(stack.curl), *code], text=True) == "200"
