@@ -70,9 +70,7 @@ def subject_ping_paths() -> dict[str, Any]:
                 method: _pulse_operation(name, what, method, may_create=not suffix) for method in METHODS
             }
     for event, what in _RUN_EVENTS.items():
-        paths[f"/phk/{{process_hook_id}}/{event}"] = {
-            method: _run_operation(event, what, method) for method in METHODS
-        }
+        paths[f"/phk/{{process_hook_id}}/{event}"] = {method: _run_operation(event, what, method) for method in METHODS}
     return paths
 
 

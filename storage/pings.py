@@ -66,7 +66,14 @@ class Ping(Base):
         Index("ix_pings_instance_id", "instance_id", "received_at", "id"),
         Index("ix_pings_rejected", "workflow_id", "id", postgresql_where="outcome = 'rejected'"),
         Index("ix_pings_early", "workflow_id", "received_at", postgresql_where="outcome = 'early'"),
-        Index("ix_pings_subject", "subject", "id", postgresql_where="workflow_id IS NULL"),
+        # With the gateway, by which what is known of a subject is told from what is not.
+        Index(
+            "ix_pings_subject",
+            "subject",
+            "id",
+            postgresql_include=["gateway_id"],
+            postgresql_where="workflow_id IS NULL",
+        ),
     )
 
     def fact(self) -> PingFact:

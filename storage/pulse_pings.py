@@ -64,14 +64,20 @@ async def _find(session: AsyncSession, pings: Sequence[NewPing]) -> Mapping[tupl
             )
         )
     )
-    by_id: dict[str, Pulse] = {}
+    by_id: dict[tuple[str, str], Pulse] = {}
+    strangers: dict[str, Pulse] = {}
     by_slug: dict[tuple[str, str], Pulse] = {}
     for row in rows:
-        by_id[row.id] = row
+        by_id[row.account_id, row.id] = strangers[row.id] = row
         if row.deleted_at is None:
             by_slug[row.account_id, row.slug] = row
-    found = {name: by_id.get(name[1]) or by_slug.get(name) for name in asked}
-    return {(account, name): _usable(row, account) for (account, name), row in found.items() if row is not None}
+    # Their own first: a slug may look like the id of another account's pulse.
+    found = {
+        (account, name): row
+        for account, name in asked
+        if (row := by_id.get((account, name)) or by_slug.get((account, name)) or strangers.get(name)) is not None
+    }
+    return {(account, name): _usable(row, account) for (account, name), row in found.items()}
 
 
 def _usable(row: Pulse, account_id: str) -> Target | DomainError:

@@ -28,9 +28,9 @@ from storage.instances import (
     get_instance,
     list_instances,
     list_stages,
-    list_transitions,
 )
 from storage.outbox import lowest_undelivered
+from storage.transitions import list_transitions
 
 router = APIRouter(tags=["instances"])
 log = structlog.get_logger(__name__)
@@ -148,7 +148,7 @@ async def read_instance(instance_id: Text, session: SnapshotDep, principal: Prin
         TransitionView(
             stage_path=item.path, from_status=item.before, to_status=item.after, at=in_utc(item.at), reason=item.reason
         )
-        for item in await list_transitions(session, instance_id)
+        for item in await list_transitions(session, instance_subject(row.workflow_id, row.id))
     ]
     return {
         **instance_document(row, views[row.id]),

@@ -1,5 +1,6 @@
 """Workflow definitions."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
@@ -10,14 +11,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.deps import PrincipalDep, SessionDep, SessionsDep, Text
+from api.fields import ChannelIds, Tags
 from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
-from api.ping_input import check_workflow_id
+from api.ping_input import check_id
 from api.security import ensure_owner
 from config.clock import utc_now
 from domain.errors import Conflict, InvalidRequest, NotFound
 from domain.ids import new_workflow_id, random_id
+from domain.subjects import workflow_source
 from domain.workflows import (
     DEFAULT_GRACE_PERIOD_SECONDS,
     DEFAULT_IDLE_TIMEOUT_SECONDS,
@@ -29,6 +32,7 @@ from domain.workflows import (
     WorkflowKind,
 )
 from storage.base import transaction
+from storage.channels import attach, attached
 from storage.instances import terminate_instances
 from storage.workflows import (
     Workflow,
@@ -68,6 +72,8 @@ class WorkflowInput(BaseModel):
     instance_timeout_seconds: Seconds | None = None
     idle_timeout_seconds: Seconds | None = DEFAULT_IDLE_TIMEOUT_SECONDS
     grace_period_seconds: Grace = DEFAULT_GRACE_PERIOD_SECONDS
+    tags: Tags = []
+    channels: ChannelIds = []
 
 
 class NewWorkflow(WorkflowInput):
@@ -87,6 +93,8 @@ class WorkflowView(BaseModel):
     instance_timeout_seconds: float | None
     idle_timeout_seconds: float | None
     grace_period_seconds: float
+    tags: list[str]
+    channels: list[str]
     created_at: datetime
     updated_at: datetime
     ping_url: str = Field(description="Where to ping it, without the key.")
@@ -106,7 +114,7 @@ async def create_workflow(
     body: NewWorkflow, session: SessionDep, principal: PrincipalDep, request: Request
 ) -> WorkflowView:
     """Defines a workflow."""
-    workflow_id = check_workflow_id(body.id) if body.id else new_workflow_id(body.kind)
+    workflow_id = check_id("id", body.id) if body.id else new_workflow_id(body.kind)
     existing = await session.get(Workflow, workflow_id, with_for_update=True)
     if existing is not None:
         ensure_owner(principal, existing.account_id)
@@ -123,6 +131,7 @@ async def create_workflow(
         kind=body.kind,
         name=body.name,
         slug=slug,
+        tags=tuple(body.tags),
         validation_mode=body.validation_mode,
         stages=_stages(body.kind, body.stages),
         stage_timeout_seconds=body.stage_timeout_seconds,
@@ -135,7 +144,8 @@ async def create_workflow(
     workflow = await session.merge(workflow) if existing is not None else workflow
     session.add(workflow)
     await _flush(session)
-    return _view(workflow, request)
+    await attach(session, principal.account_id, workflow_source(workflow_id), body.channels)
+    return await _view(session, workflow, request)
 
 
 @router.get("", responses=problems(*JSON_API_ERRORS))
@@ -146,7 +156,7 @@ async def list_all(
     rows = await list_workflows(session, principal.account_id, limit=limit + 1, before=decode_cursor(cursor))
     page = rows[:limit]
     return WorkflowList(
-        workflows=[_view(row, request) for row in page],
+        workflows=await _views(session, page, request),
         next_cursor=encode_cursor(page[-1].created_at, page[-1].id) if len(rows) > limit else None,
     )
 
@@ -156,7 +166,7 @@ async def read_workflow(
     workflow_id: Text, session: SessionDep, principal: PrincipalDep, request: Request
 ) -> WorkflowView:
     """One workflow."""
-    return _view(await owned_workflow(session, principal, workflow_id), request)
+    return await _view(session, await owned_workflow(session, principal, workflow_id), request)
 
 
 @router.patch("/{workflow_id}", responses=problems(*JSON_API_ERRORS, _MISSING, _TAKEN))
@@ -175,11 +185,13 @@ async def change_workflow(
         session, principal.account_id, changes["slug"], other_than=workflow_id
     ):
         raise Conflict(f"The slug {changes['slug']} is taken; choose another.")
+    if (channels := changes.pop("channels", None)) is not None:
+        await attach(session, principal.account_id, workflow_source(workflow_id), channels)
     for name, value in changes.items():
         setattr(workflow, name, value)
     workflow.updated_at = utc_now()
     await _flush(session)
-    return _view(workflow, request)
+    return await _view(session, workflow, request)
 
 
 @router.delete("/{workflow_id}", status_code=204, responses=problems(*JSON_API_ERRORS, _MISSING))
@@ -192,6 +204,7 @@ async def delete_workflow(workflow_id: Text, sessions: SessionsDep, principal: P
         # Whoever opens an instance holds this lock: none can slip in behind us.
         await lock_workflows(session, [workflow_id])
         workflow.deleted_at = now
+        await attach(session, workflow.account_id, workflow_source(workflow_id), [])
         ended = await terminate_instances(session, workflow_id, now)
     await gateway.end_instances(workflow_id, ended)
 
@@ -231,14 +244,25 @@ def _slug_of(name: str, workflow_id: str) -> str:
     return slug[:120].strip("-") or workflow_id.lower()
 
 
-def _view(workflow: Workflow, request: Request) -> WorkflowView:
-    endpoint = "shk" if workflow.kind == WorkflowKind.STATIC else "dhk"
+async def _view(session: AsyncSession, workflow: Workflow, request: Request) -> WorkflowView:
+    return (await _views(session, [workflow], request))[0]
+
+
+async def _views(session: AsyncSession, workflows: Sequence[Workflow], request: Request) -> list[WorkflowView]:
     base_url = request.app.state.settings.base_url
-    columns = columns_of(workflow.definition())
-    del columns["account_id"]
-    return WorkflowView(
-        **columns,
-        created_at=workflow.created_at,
-        updated_at=workflow.updated_at,
-        ping_url=f"{base_url}/{endpoint}/{workflow.id}",
-    )
+    channels = await attached(session, [workflow_source(workflow.id) for workflow in workflows])
+    views: list[WorkflowView] = []
+    for workflow in workflows:
+        columns = columns_of(workflow.definition())
+        del columns["account_id"]
+        endpoint = "shk" if workflow.kind == WorkflowKind.STATIC else "dhk"
+        views.append(
+            WorkflowView(
+                **columns,
+                channels=channels[workflow_source(workflow.id)],
+                created_at=workflow.created_at,
+                updated_at=workflow.updated_at,
+                ping_url=f"{base_url}/{endpoint}/{workflow.id}",
+            )
+        )
+    return views

@@ -122,7 +122,7 @@ async def test_tokens_that_are_not_ours(client: httpx.AsyncClient, team: Team, s
     forged = [
         "nonsense",
         jwt.encode(claims, "another secret, of 32 characters or more", algorithm="HS256"),
-        jwt.encode(claims, None, algorithm="none"),
+        jwt.encode(claims, "", algorithm="none"),
         jwt.encode({**claims, "exp": late}, SECRET, algorithm="HS256"),
         jwt.encode({**claims, "sid": "ses_unknown"}, SECRET, algorithm="HS256"),
         jwt.encode({**claims, "sid": 1}, SECRET, algorithm="HS256"),

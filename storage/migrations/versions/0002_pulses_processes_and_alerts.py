@@ -252,7 +252,12 @@ def upgrade() -> None:
     op.add_column("pings", sa.Column("run_id", sa.Text(), nullable=True))
     op.alter_column("pings", "workflow_id", existing_type=sa.TEXT(), nullable=True)
     op.create_index(
-        "ix_pings_subject", "pings", ["subject", "id"], unique=False, postgresql_where="workflow_id IS NULL"
+        "ix_pings_subject",
+        "pings",
+        ["subject", "id"],
+        unique=False,
+        postgresql_include=["gateway_id"],
+        postgresql_where="workflow_id IS NULL",
     )
     op.add_column("transitions", sa.Column("subject", sa.Text(), nullable=True))
     op.execute(
@@ -283,7 +288,12 @@ def downgrade() -> None:
     op.drop_index("ix_transitions_subject", table_name="transitions")
     op.create_index(op.f("ix_transitions_instance_id"), "transitions", ["instance_id", "id"], unique=False)
     op.drop_column("transitions", "subject")
-    op.drop_index("ix_pings_subject", table_name="pings", postgresql_where="workflow_id IS NULL")
+    op.drop_index(
+        "ix_pings_subject",
+        table_name="pings",
+        postgresql_include=["gateway_id"],
+        postgresql_where="workflow_id IS NULL",
+    )
     op.alter_column("pings", "workflow_id", existing_type=sa.TEXT(), nullable=False)
     op.drop_column("pings", "run_id")
     op.drop_index("ix_deliveries_waiting", table_name="deliveries", postgresql_where="message_id IS NULL")
