@@ -67,10 +67,10 @@ async def _find(session: AsyncSession, pings: Sequence[NewPing]) -> Mapping[tupl
     by_id: dict[tuple[str, str], Pulse] = {}
     strangers: dict[str, Pulse] = {}
     by_slug: dict[tuple[str, str], Pulse] = {}
-    for row in rows:
-        by_id[row.account_id, row.id] = strangers[row.id] = row
-        if row.deleted_at is None:
-            by_slug[row.account_id, row.slug] = row
+    for pulse in rows:
+        by_id[pulse.account_id, pulse.id] = strangers[pulse.id] = pulse
+        if pulse.deleted_at is None:
+            by_slug[pulse.account_id, pulse.slug] = pulse
     # Their own first: a slug may look like the id of another account's pulse.
     found = {
         (account, name): row

@@ -11,6 +11,8 @@ with workflow.unsafe.imports_passed_through():
     from domain.strict import Verdict
 
 MAX_GATEWAYS: Final = 32
+MAX_HANDED_ON: Final = 2_000
+"""Pings of the inbox that a run hands on to the next one, in a payload of 2 MiB with its state."""
 
 
 @dataclass(frozen=True)

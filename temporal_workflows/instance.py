@@ -20,20 +20,17 @@ with workflow.unsafe.imports_passed_through():
     from domain.room import fitted, shorten
     from domain.strict import Verdict, judge_all
     from domain.subjects import instance_subject
+    from temporal_workflows.inbox import MAX_HANDED_ON, Inbox, hand_out, unseen
     from temporal_workflows.inbox import Delivery as Delivery
-    from temporal_workflows.inbox import Inbox, hand_out, unseen
     from temporal_workflows.options import READ_MODEL
+    from temporal_workflows.rechecks import recheck_gap
     from temporal_workflows.search_attributes import OWNER, STAGE, STATUS
 
 SETTLE: Final = timedelta(milliseconds=250)
 """A ping that was received in the last moment before a deadline is given this long to reach the journal."""
 
-MAX_RECHECK_SECONDS: Final = 60
 MAX_JUDGED_AT_ONCE: Final = 64
 """Verdicts cost time with the number of stages, and Temporal takes a workflow that computes for 2 s for stuck."""
-
-MAX_HANDED_ON: Final = 2_000
-"""Pings of the inbox that a run hands on to the next one, in a payload of 2 MiB with its state."""
 
 MAX_SUMMARY_BYTES: Final = 200
 MAX_DETAIL_LINES: Final = 50
@@ -131,7 +128,7 @@ class InstanceWorkflow:
         deadline = self._shown().next_deadline
         timeout = None
         if self._rechecks:
-            timeout = timedelta(seconds=min(2 ** (self._rechecks - 1), MAX_RECHECK_SECONDS))
+            timeout = recheck_gap(self._rechecks)
         elif deadline is not None:
             timeout = deadline.at + SETTLE - workflow.now()
             if timeout <= timedelta(0):

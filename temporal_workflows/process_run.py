@@ -13,12 +13,12 @@ with workflow.unsafe.imports_passed_through():
     from domain.room import shorten
     from temporal_workflows.inbox import Delivery as Delivery
     from temporal_workflows.options import READ_MODEL
+    from temporal_workflows.rechecks import recheck_gap
     from temporal_workflows.search_attributes import OWNER, STATUS
 
 SETTLE: Final = timedelta(milliseconds=250)
 """A ping that was received in the last moment before a deadline is given this long to reach the journal."""
 
-MAX_RECHECK_SECONDS: Final = 60
 MAX_SUMMARY_BYTES: Final = 200
 
 
@@ -79,8 +79,8 @@ class ProcessRunWorkflow:
         if run.is_certain and due_in > timedelta(0):
             self._rechecks = 0
         else:
-            due_in = max(due_in, timedelta(seconds=min(2**self._rechecks, MAX_RECHECK_SECONDS)))
-            self._rechecks = min(self._rechecks + 1, MAX_RECHECK_SECONDS)
+            self._rechecks += 1
+            due_in = max(due_in, recheck_gap(self._rechecks))
         summary = "until it is given up" if run.view.status is RunStatus.OVERDUE else "until it is overdue"
         with suppress(TimeoutError):
             await workflow.wait_condition(lambda: self._is_pinged, timeout=due_in, timeout_summary=summary)

@@ -1,5 +1,6 @@
 """PulseWorkflow: a target that must ping on a schedule, for as long as it exists."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,19 +19,16 @@ with workflow.unsafe.imports_passed_through():
     from domain.pings import PingFact
     from domain.pulse_rules import Advanced, advance, expectation, next_deadline, outages_matter_since, redefine
     from domain.pulses import PulseDefinition
-    from temporal_workflows.inbox import Delivery, Inbox, remembered, unseen
+    from temporal_workflows.inbox import MAX_HANDED_ON, Delivery, Inbox, remembered, unseen
     from temporal_workflows.options import READ_MODEL
+    from temporal_workflows.rechecks import recheck_gap
     from temporal_workflows.search_attributes import OWNER, STATUS
 
 SETTLE: Final = timedelta(milliseconds=100)
 """A ping that was received in the last moment before a deadline is given this long to reach the journal."""
 
-MAX_RECHECK_SECONDS: Final = 60
 MAX_FOLDED: Final = 200
 """Pings that are recorded together: each may raise an alert, and all of them travel in one payload of 2 MiB."""
-
-MAX_HANDED_ON: Final = 2_000
-"""Pings of the inbox that a run hands on to the next one."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class PulseWorkflow:
         deadline = next_deadline(run.definition, run.state)
         timeout = None
         if self._rechecks:
-            timeout = timedelta(seconds=min(2 ** (self._rechecks - 1), MAX_RECHECK_SECONDS))
+            timeout = recheck_gap(self._rechecks)
         elif deadline is not None:
             timeout = deadline.at + SETTLE - workflow.now()
             if timeout <= timedelta(0):
@@ -160,14 +158,10 @@ class PulseWorkflow:
     async def _wait_for_more(self) -> None:
         """For pings that came before those in the inbox, and are still held by another gateway."""
         arrived = len(self._inbox.arrivals)
-        seconds = min(2 ** (self._rechecks - 1), MAX_RECHECK_SECONDS)
-        with_more = workflow.wait_condition(
-            lambda: len(self._inbox.arrivals) > arrived, timeout=timedelta(seconds=seconds)
-        )
-        try:
-            await with_more
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: len(self._inbox.arrivals) > arrived, timeout=recheck_gap(self._rechecks)
+            )
 
     async def _take_new_rules(self) -> None:
         self._has_new_rules = False

@@ -1,12 +1,14 @@
 """What stands in for Postgres where it does not matter for pulses: the same activities, by name, in memory."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import activity
 from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.pulses import PulseQuestion, PulseRecorded, PulseRecording, PulseSnapshot
@@ -118,6 +120,11 @@ class PulseWorld:
         target = Target(definition, await self._environment.get_current_time(), self._environment)
         self._targets[pulse_id] = target
         return target
+
+    async def end_all(self) -> None:
+        for target in self._targets.values():
+            with suppress(RPCError):
+                await target.handle.terminate()
 
     @property
     def activities(self) -> Sequence[Any]:
