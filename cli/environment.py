@@ -41,6 +41,8 @@ def with_running_stack(settings: Settings) -> Settings:
             update["database_url"] = SecretStr(runtime.database_url)
         if settings.temporal_address is None and runtime.temporal_address is not None:
             update["temporal_address"] = runtime.temporal_address
+        if settings.smtp_host is None and settings.mail_dir is None:
+            update["mail_dir"] = data_dir.mail
         if settings.public_url is None:
             update["public_url"] = runtime.gateway_url
     if settings.secret_key is None and (secret := data_dir.secret_key()) is not None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, Index, Integer, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,6 +15,9 @@ from domain.ids import random_id
 from storage.alerts import AlertRow
 from storage.base import Base
 from storage.channels import Channel
+
+OVERDUE: Final = timedelta(seconds=60)
+"""An alert that nobody has looked at for this long is stuck."""
 
 
 class Message(Base):
@@ -251,3 +255,30 @@ async def _tell_at_once(session: AsyncSession, alert_id: str, channel: Channel, 
         session.add(Delivery(alert_id=alert_id, channel_id=channel.id, message_id=message_id, not_before=now))
         await session.flush()
     return message_id
+
+
+@dataclass(frozen=True)
+class TellingStands:
+    """`overdue` alerts should have been told by now and are not even on their way; `pending` messages are, or are
+    tried again; `failed` ones of the last day were given up."""
+
+    overdue: float
+    oldest_seconds: float
+    pending: float
+    failed: float
+
+
+async def telling_stands(session: AsyncSession, now: datetime) -> TellingStands:
+    """How well people are told, for whoever looks after it."""
+    late = select(func.count(), func.min(AlertRow.created_at)).where(
+        AlertRow.state == "new", AlertRow.created_at < now - OVERDUE
+    )
+    overdue, oldest = (await session.execute(late)).one()
+    by_state = (
+        select(Message.state, func.count())
+        .where((Message.state == "pending") | (Message.finished_at > now - timedelta(days=1)))
+        .group_by(Message.state)
+    )
+    counts = {row[0]: row[1] for row in await session.execute(by_state)}
+    waited = (now - oldest).total_seconds() if oldest is not None else 0.0
+    return TellingStands(overdue, waited, counts.get("pending", 0), counts.get("failed", 0))

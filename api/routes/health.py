@@ -17,6 +17,7 @@ from api.deps import SessionsDep
 from api.gateway import Gateway
 from api.openapi import PUBLIC, Responses
 from config.clock import utc_now
+from storage.messages import TellingStands, telling_stands
 from storage.pings import depth_and_oldest
 
 router = APIRouter(tags=["operations"])
@@ -67,12 +68,17 @@ async def _database_answers(sessions: SessionsDep) -> bool:
 
 @router.get("/metrics", openapi_extra=PUBLIC, response_class=Response)
 async def read_metrics(sessions: SessionsDep) -> Response:
-    """Prometheus metrics of this process, and of the outbox that all share; NaN there while Postgres is away."""
+    """Prometheus metrics of this process, and of what all share: outbox and alerts; NaN there while Postgres is away."""
     depth, age = math.nan, math.nan
+    stands = TellingStands(*[math.nan] * 4)
     with suppress(SQLAlchemyError, TimeoutError):
         async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS), sessions() as session:
             depth, oldest = await depth_and_oldest(session)
             age = (utc_now() - oldest).total_seconds() if oldest is not None else 0
+            stands = await telling_stands(session, utc_now())
     metrics.OUTBOX_DEPTH.set(depth)
     metrics.OUTBOX_AGE.set(age)
+    metrics.ALERTS_OVERDUE.set(stands.overdue)
+    metrics.MESSAGES_PENDING.set(stands.pending)
+    metrics.MESSAGES_FAILED.set(stands.failed)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

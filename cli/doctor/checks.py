@@ -15,6 +15,7 @@ from cli.identities import database_session
 from cli.probes import check_database, pollers_since, temporal_client
 from config.settings import Settings
 from config.temporal import missing_search_attributes, temporal_address
+from storage.messages import telling_stands
 from storage.migrate import current_revision, head_revision
 from storage.outbox import OutboxRow
 
@@ -97,6 +98,28 @@ async def outbox(settings: Settings) -> Finding:
             "if a gateway runs and Temporal answers, wait for it to shrink; otherwise start what is missing",
         )
     return Finding(f"{waiting} pings on their way to Temporal")
+
+
+@check("Alerts")
+async def alerts(settings: Settings) -> Finding:
+    async with database_session(database_url(settings)) as session:
+        standing = await telling_stands(session, datetime.now(UTC))
+    if standing.overdue:
+        raise Problem(
+            f"{standing.overdue} alerts wait to be told, the oldest for {standing.oldest_seconds:.0f} s",
+            "start `pingpulse worker`, or look at its log",
+        )
+    finding = f"{standing.pending} messages on their way, {standing.failed} failed in the last day"
+    return Finding(f"{finding}; see GET /api/alerts" if standing.failed else finding, warning=standing.failed > 0)
+
+
+@check("Mail")
+async def mail(settings: Settings) -> Finding:
+    if settings.smtp is not None:
+        return Finding(f"goes through {settings.smtp.host}")
+    if settings.mail_dir is not None:
+        return Finding(f"kept in {settings.mail_dir} and shown at /dev/mail")
+    return Finding("not set up: channels of kind email fail until PINGPULSE_SMTP_HOST is set", warning=True)
 
 
 @check("Disk")

@@ -12,6 +12,7 @@ from storage import telling
 from storage.alerts import AlertRow
 from storage.base import Sessions, transaction
 from storage.forming import drop_good_ends
+from storage.messages import telling_stands
 from storage.pulses import Pulse
 from storage.telling import route_alerts
 from tests.support.telling import Desk, make_desk
@@ -375,3 +376,11 @@ async def test_many_held_alerts_cost_little(desk: Desk) -> None:
     with counted(desk.sessions) as statements:
         assert (await desk.route(10 + telling.SETTLING / timedelta(seconds=1))).count == 1000
     assert len(statements) <= 12
+
+
+async def test_what_is_stuck_is_counted(desk: Desk) -> None:
+    await desk.raise_("forgotten", -120)
+    async with desk.sessions() as session:
+        stands = await telling_stands(session, desk.at(30))
+    assert stands.overdue >= 1
+    assert stands.oldest_seconds >= 150
