@@ -1,9 +1,57 @@
-"""What a run of the benchmark has found."""
+"""What parts of the benchmark have in common: what they find, and how they show it."""
 
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Protocol
 
 from benchmarks.load import Answers, percentile
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table; the first column says what a row is about."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Aim:
+    what: str
+    wanted: str
+    found: str
+    is_met: bool
+
+
+class Findings(Protocol):
+    """What a part of the benchmark has found."""
+
+    def sheets(self) -> list[Sheet]: ...
+
+    def aims(self) -> list[Aim]:
+        """What DESIGN and the issues ask for, and whether it was reached."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured: `rounds` of so many `seconds` in the first `ways` to ask, and how many pulses or instances.
+
+    There are `pulse_rounds` of pulses, because each takes longer, whatever the seconds.
+
+    `many` are those that are pinged in turn, `due` those whose delay is measured one by one, `storm` those that are due
+    at once, `open` those that are only open; `sparse` of them are pinged.
+    """
+
+    rounds: int
+    pulse_rounds: int
+    seconds: float
+    ways: int
+    many: int
+    due: int
+    storm: int
+    open: int
+    sparse: int
 
 
 @dataclass(frozen=True)
@@ -61,57 +109,3 @@ class Rounds:
     @property
     def drain_seconds(self) -> float:
         return median(delivery.drain_seconds for delivery in self.deliveries)
-
-
-@dataclass(frozen=True)
-class Pings:
-    """One number of connections: pings of one hot instance, pings of many, and the bare route between them."""
-
-    connections: int
-    bare: Rounds = field(default_factory=Rounds)
-    hot: Rounds = field(default_factory=Rounds)
-    many: Rounds = field(default_factory=Rounds)
-
-
-@dataclass(frozen=True)
-class Figures:
-    """`instances` is how many the many are, `steady` are pings to them at a rate that leaves the machine room."""
-
-    instances: int
-    pings: list[Pings]
-    steady: Rounds
-    tree_idle: Answers
-    tree_busy: Answers
-
-
-@dataclass(frozen=True)
-class Aim:
-    what: str
-    wanted: str
-    found: str
-    is_met: bool
-
-
-def aims(figures: Figures) -> list[Aim]:
-    """What DESIGN and the issue ask for, and whether it was reached."""
-    found, many = [], f"{figures.instances:,} instances"
-    for pings in figures.pings:
-        for name, rounds in (("one instance", pings.hot), (many, pings.many)):
-            ratio = rounds.per_second / pings.bare.per_second
-            where = f"{name}, {pings.connections} conn."
-            found.append(Aim(f"share of bare, {where}", "≥ 0.7", f"{ratio:.2f}", ratio >= 0.7))
-    sixteen = next(pings for pings in figures.pings if pings.connections == 16)
-    for name, rounds in (("one instance", sixteen.hot), (many, sixteen.many)):
-        p99 = rounds.latency(99)
-        found.append(Aim(f"p99 of a ping, {name}, 16 conn.", "< 25 ms", f"{p99:.1f} ms", p99 < 25))
-    signals = max(pings.hot.signals_per_second for pings in figures.pings)
-    found.append(Aim("signals a second to one instance", "≤ 1", f"{signals:.2f}", signals <= 1.0))
-    lags = {f"one instance, {pings.connections} conn.": pings.hot.lag(99) for pings in figures.pings}
-    lags |= {f"{many}, {pings.connections} conn.": pings.many.lag(99) for pings in figures.pings}
-    lags[f"{many}, steady"] = figures.steady.lag(99)
-    for where, lag in lags.items():
-        found.append(Aim(f"p99 of the lag, {where}", "< 2 s", f"{lag:.2f} s", lag < 2))
-    for name, answers in (("idle", figures.tree_idle), ("under light load", figures.tree_busy)):
-        p50 = answers.percentile(50)
-        found.append(Aim(f"p50 of a tree, {name}", "< 20 ms", f"{p50:.1f} ms", p50 < 20))
-    return found

@@ -1,7 +1,7 @@
 """The load generator: a process of its own that costs as little as Python can, for it shares the machine.
 
 Reads a Load as JSON from standard input and writes Answers as JSON to standard output. Every connection sends
-prebuilt requests one after the other, each when the last was answered.
+prebuilt requests one after the other, each when the last was answered; or a new connection is opened for each.
 """
 
 import asyncio
@@ -10,12 +10,13 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import cycle, islice
 from time import perf_counter
 from typing import cast
 
 import uvloop
+
+PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Load:
     """`paths` are asked for in turn, for `seconds`, or each just once if that is None.
 
     `rate` is how many requests a second all connections send, None for as many as they can. What is answered in
-    the first `warm_up_seconds` is not counted.
+    the first `warm_up_seconds` is not counted. Without `keep_alive` each request has a connection of its own, of which
+    there are `connections` at a time. `patience_seconds` is how long it waits for the last answers.
     """
 
     port: int
@@ -32,6 +34,8 @@ class Load:
     seconds: float | None
     warm_up_seconds: float = 0.5
     rate: float | None = None
+    keep_alive: bool = True
+    patience_seconds: float = 60
 
 
 @dataclass(frozen=True)
@@ -63,16 +67,24 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, requests: Iterator[bytes], interval: float) -> None:
+    def __init__(self, port: int, requests: Iterator[bytes], interval: float) -> None:
         self.latencies: list[float] = []
         self.failed = 0
         self.counts = False
         self.closed = asyncio.get_running_loop().create_future()
+        self._port = port
         self._requests = requests
         self._interval = interval
         self._received = b""
         self._sent_at = 0.0
         self._is_over = False
+
+    async def open(self) -> None:
+        """To be called once, before `send`."""
+        await self._connect()
+
+    async def _connect(self) -> None:
+        await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
@@ -101,6 +113,9 @@ class Connection(asyncio.Protocol):
                 self.latencies.append(latency)
             else:
                 self.failed += 1
+        self._answered(latency)
+
+    def _answered(self, latency: float) -> None:
         if self._interval > latency:
             asyncio.get_running_loop().call_later(self._interval - latency, self.send)
         else:
@@ -116,8 +131,51 @@ class Connection(asyncio.Protocol):
         self.closed.set_result(None)
 
 
-def _itself(connection: Connection) -> Connection:
-    return connection
+class FreshConnections(Connection):
+    """A connection for each request, one after the other, as a shell script makes them with curl.
+
+    A latency counts from before the connection is opened.
+    """
+
+    async def open(self) -> None:
+        self._request = b""
+        self._is_answered = False
+        self._connecting: asyncio.Task[None] | None = None
+
+    def send(self) -> None:
+        request = None if self._is_over else next(self._requests, None)
+        if request is None:
+            self._is_over = True
+            self.closed.set_result(None)
+            return
+        self._request, self._is_answered, self._received = request, False, b""
+        self._sent_at = perf_counter()
+        self._connecting = asyncio.get_running_loop().create_task(self._connect())
+
+    async def _connect(self) -> None:
+        try:
+            await super()._connect()
+        except OSError:
+            self.failed += self.counts
+            # No use in asking a machine at once that has no port left for us.
+            asyncio.get_running_loop().call_later(PAUSE_SECONDS, self.send)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.write(self._request)
+
+    def _answered(self, latency: float) -> None:
+        self._is_answered = True
+        self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.counts and not self._is_answered:
+            self.failed += 1
+        pause = self._interval - (perf_counter() - self._sent_at)
+        if pause > 0:
+            asyncio.get_running_loop().call_later(pause, self.send)
+        else:
+            self.send()
 
 
 async def run(load: Load) -> Answers:
@@ -132,9 +190,10 @@ async def run(load: Load) -> Answers:
             once if load.seconds is None else islice(cycle(requests), place * len(requests) // load.connections, None)
         )
 
-    connections = [Connection(starting_at(number), interval) for number in range(load.connections)]
+    kind = Connection if load.keep_alive else FreshConnections
+    connections = [kind(load.port, starting_at(number), interval) for number in range(load.connections)]
     for connection in connections:
-        await loop.create_connection(partial(_itself, connection), "127.0.0.1", load.port)
+        await connection.open()
     for number, connection in enumerate(connections):
         loop.call_later(interval * number / load.connections, connection.send)
     if load.seconds is not None:
@@ -147,7 +206,7 @@ async def run(load: Load) -> Answers:
         seconds = perf_counter() - begun
         for connection in connections:
             connection.end()
-    await asyncio.wait([connection.closed for connection in connections], timeout=60)
+    await asyncio.wait([connection.closed for connection in connections], timeout=load.patience_seconds)
     if load.seconds is None:
         seconds = perf_counter() - begun
     latencies = sorted(latency for connection in connections for latency in connection.latencies)

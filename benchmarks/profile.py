@@ -10,7 +10,7 @@ import pstats
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.scenarios import open_instances, pings_to
+from benchmarks.instances import open_instances, pings_to
 from benchmarks.stack import running_stack
 
 

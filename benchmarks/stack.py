@@ -5,7 +5,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +13,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import urlopen
 
-import psutil
+import httpx
 from prometheus_client.parser import text_string_to_metric_families
+from psycopg import AsyncConnection
 from pydantic import SecretStr
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from benchmarks.load import Answers, Load
+from benchmarks.services import Services
+from benchmarks.waiting import BenchmarkError
 from cli.environment import child_environment
 from cli.identities import create_first_identity
 from cli.ports import claim_ports
@@ -25,13 +30,11 @@ from cli.postgres import EmbeddedPostgres
 from cli.probes import answers_ok, pollers_since, temporal_client
 from cli.supervisor.child import Service
 from cli.supervisor.output import LogFile
-from cli.supervisor.supervisor import Supervisor
 from cli.temporal_server import temporal_service
 from config.settings import Settings
 from storage.migrate import upgrade
 
 UNLIMITED = 100_000_000
-QUIET_SECONDS, QUIET_LOAD = 0.3, 0.15
 
 
 @dataclass(frozen=True)
@@ -40,18 +43,65 @@ class Stack:
 
     port: int
     key: str
-    supervisor: Supervisor
+    services: Services
+    database: AsyncConnection[tuple[Any, ...]]
 
     async def load(
-        self, paths: list[str], *, connections: int, seconds: float | None, rate: float | None = None
+        self,
+        paths: list[str],
+        *,
+        connections: int,
+        seconds: float | None,
+        rate: float | None = None,
+        keep_alive: bool = True,
+        patience_seconds: float = 60,
     ) -> Answers:
         """Asks the gateway for `paths` from another process, see Load; `{key}` in them stands for the key."""
-        load = Load(self.port, [path.format(key=self.key) for path in paths], connections, seconds, rate=rate)
+        paths = [path.format(key=self.key) for path in paths]
+        load = Load(
+            self.port,
+            paths,
+            connections,
+            seconds,
+            rate=rate,
+            keep_alive=keep_alive,
+            patience_seconds=patience_seconds,
+        )
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmarks.load", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
-        output, _ = await process.communicate(json.dumps(asdict(load)).encode())
+        try:
+            output, _ = await process.communicate(json.dumps(asdict(load)).encode())
+        finally:
+            if process.returncode is None:
+                process.kill()
+        if process.returncode:
+            raise BenchmarkError(f"the load generator ended with code {process.returncode}")
         return Answers(**json.loads(output))
+
+    async def ask_each(
+        self, paths: list[str], *, connections: int, rate: float | None = None, patience_seconds: float = 60
+    ) -> Answers:
+        """Each path just once. Raises BenchmarkError unless all are answered with 200."""
+        answers = await self.load(
+            paths, connections=connections, seconds=None, rate=rate, patience_seconds=patience_seconds
+        )
+        if missing := len(paths) - len(answers.latencies):
+            raise BenchmarkError(
+                f"{missing} of {len(paths)} requests such as {paths[0]} were not answered with 200 within "
+                f"{patience_seconds:g} s"
+            )
+        return answers
+
+    def client(self) -> httpx.AsyncClient:
+        """For requests one by one; sends the key."""
+        return httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.port}", headers={"X-API-Key": self.key}, timeout=30, trust_env=False
+        )
+
+    async def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What Postgres answers."""
+        return await (await self.database.execute(query.encode(), values)).fetchall()
 
     async def metrics(self) -> dict[str, float]:
         """Every sample without labels, and of those with labels the sum."""
@@ -78,28 +128,6 @@ class Stack:
             await asyncio.sleep(0.05)
         return loop.time() - begun
 
-    async def quiet(self, timeout_seconds: float = 20) -> None:
-        """Waits until the processes of the stack have nothing to do any more, the worker above all."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + timeout_seconds
-        before = self._cpu_seconds()
-        while loop.time() < give_up_at:
-            await asyncio.sleep(QUIET_SECONDS)
-            now = self._cpu_seconds()
-            if now - before < QUIET_SECONDS * QUIET_LOAD:
-                return
-            before = now
-
-    def _cpu_seconds(self) -> float:
-        total = 0.0
-        for pid in self.supervisor.pids.values():
-            parent = psutil.Process(pid)
-            for process in (parent, *parent.children(recursive=True)):
-                with suppress(psutil.NoSuchProcess):
-                    times = process.cpu_times()
-                    total += times.user + times.system
-        return total
-
     async def _get(self, path: str) -> bytes:
         def get() -> Any:
             with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
@@ -113,7 +141,7 @@ async def running_stack(profile: Path | None = None) -> AsyncIterator[Stack]:
     """`profile`: where the gateway writes what cProfile found, in the end."""
     with TemporaryDirectory(prefix="pingpulse-bench-") as name:
         directory = Path(name)
-        supervisor = Supervisor()
+        services = Services()
         postgres = EmbeddedPostgres(directory / "postgres", directory / "postgres.log")
         ports = claim_ports(
             *(("127.0.0.1", 0, flag, flag) for flag in ("--port", "--temporal-port", "--temporal-ui-port"))
@@ -128,35 +156,56 @@ async def running_stack(profile: Path | None = None) -> AsyncIterator[Stack]:
             secret_key=SecretStr("x" * 32),
             pings_per_minute=UNLIMITED,
             requests_per_minute=UNLIMITED,
+            outgoing_allow="127.0.0.0/8",
             log_level="warning",
         )
         try:
             await postgres.initialise()
-            await supervisor.start(postgres.service())
+            await services.start(postgres.service())
             await postgres.create_database()
-            await supervisor.start(temporal_service(settings, directory / "temporal.db", directory / "temporal.log"))
+            await services.start(temporal_service(settings, directory / "temporal.db", directory / "temporal.log"))
             upgrade(postgres.url)
             first = await create_first_identity(postgres.url)
             assert first is not None
             for service in await _own_services(settings, directory, profile):
-                await supervisor.start(service)
-            yield Stack(ports[0], first.key, supervisor)
+                await services.start(service)
+            async with await AsyncConnection.connect(postgres.url, autocommit=True) as database:
+                yield Stack(ports[0], first.key, services, database)
         finally:
-            await supervisor.stop()
+            await services.stop_all()
             postgres.clean_up()
 
 
+class _Polling:
+    """Whether a worker polls that was started since `begin`."""
+
+    def __init__(self, temporal: Client, task_queue: str) -> None:
+        self._temporal = temporal
+        self._task_queue = task_queue
+        self._since = datetime.now(UTC)
+
+    async def begin(self) -> None:
+        self._since = datetime.now(UTC)
+
+    async def is_ready(self, _pid: int) -> bool:
+        try:
+            return await pollers_since(self._temporal, self._task_queue, self._since) > 0
+        except RPCError:
+            # Our own connection to a Temporal that was started again may not know of that yet.
+            return False
+
+
 async def _own_services(settings: Settings, directory: Path, profile: Path | None) -> tuple[Service, Service]:
-    temporal = await temporal_client(settings)
-    since = datetime.now(UTC)
+    polling = _Polling(await temporal_client(settings), settings.temporal_task_queue)
     log = LogFile(directory / "pingpulse.log")
-
-    async def worker_polls(_pid: int) -> bool:
-        return await pollers_since(temporal, settings.temporal_task_queue, since) > 0
-
     environment = child_environment(settings)
     worker = Service(
-        name="worker", argv=[sys.executable, "-m", "cli", "worker"], env=environment, ready=worker_polls, output=log
+        name="worker",
+        argv=[sys.executable, "-m", "cli", "worker"],
+        env=environment,
+        prepare=polling.begin,
+        ready=polling.is_ready,
+        output=log,
     )
     gateway = Service(
         name="gateway",

@@ -20,6 +20,10 @@ PULSE_PAUSED: Final = alert_kind(
 )
 """The other end of a trouble: whoever was told that it is down would else wait for its recovery."""
 
+PULSE_DELETED: Final = alert_kind(
+    "pulse_deleted", Severity.INFO, "was deleted while down", "pulses were deleted while down", resolves=True
+)
+
 
 def trouble_of(definition: PulseDefinition, down_at: datetime) -> str:
     return f"{definition.subject}/{down_at.isoformat()}"
@@ -52,6 +56,13 @@ def paused_alert(definition: PulseDefinition, state: PulseState, at: datetime) -
     seconds = _seconds_since(state, at)
     title = f"was paused after it was down for {in_words(seconds)}"
     return _alert(definition, state, PULSE_PAUSED, at, title, state.trouble, status="paused", downtime_seconds=seconds)
+
+
+def deleted_alert(definition: PulseDefinition, state: PulseState, at: datetime) -> Alert:
+    """`state` is the last one, in which it is down."""
+    seconds = _seconds_since(state, at)
+    title = f"was deleted after it was down for {in_words(seconds)}"
+    return _alert(definition, state, PULSE_DELETED, at, title, state.trouble, downtime_seconds=seconds)
 
 
 def moment_text(moment: datetime, seen_from: datetime) -> str:

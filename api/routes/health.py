@@ -68,7 +68,7 @@ async def _database_answers(sessions: SessionsDep) -> bool:
 
 @router.get("/metrics", openapi_extra=PUBLIC, response_class=Response)
 async def read_metrics(sessions: SessionsDep) -> Response:
-    """Prometheus metrics of this process, and of what all share: outbox and alerts; NaN there while Postgres is away."""
+    """Prometheus metrics of this process, and of what all share, which is NaN while Postgres is away."""
     depth, age = math.nan, math.nan
     stands = TellingStands(*[math.nan] * 4)
     with suppress(SQLAlchemyError, TimeoutError):

@@ -94,7 +94,8 @@ def test_no_secret_has_a_value_in_the_file() -> None:
     for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
             if SECRET.search(variable):
-                assert re.fullmatch(r"\$\{[A-Z_]+:\?[^}]+\}", value), (name, variable)
+                # Required, or empty unless it is set.
+                assert re.fullmatch(r"\$\{[A-Z_]+:(?:\?[^}]+|-)\}", value), (name, variable)
             if "://" in value and "@" in value:
                 assert re.search(r"://\w+:\$\{[A-Z_]+:\?[^}]+\}@", value), (name, variable)
     assert not re.search(r"^[A-Z_]*(PASSWORD|SECRET_KEY)=.", (ROOT / ".env.example").read_text(), re.MULTILINE)

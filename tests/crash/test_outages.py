@@ -36,6 +36,10 @@ class TemporalServer:
         self._child = await Child.spawn(self._service)
         await until(lambda: self._service.ready(self._child.pid), timeout=20, every=0.1)
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     async def kill(self) -> None:
         await self._child.stop(0, asyncio.Event())
         self._service.output.close()
