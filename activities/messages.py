@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
@@ -130,14 +130,16 @@ class MessageActivities:
         if sender is None:
             # A worker of a later version may know it.
             raise TryLater(f"this version of PingPulse cannot send to {channel.kind} channels")
-        secrets = [channel.signing_secret]
-        if channel.old_secret_until is not None and channel.old_secret_until > self._clock():
-            secrets.append(channel.old_signing_secret)
         try:
             address = self._vault.decrypt(channel.address)
-            signing_secrets = tuple(self._vault.decrypt(secret) for secret in secrets if secret is not None)
+            secrets = [self._vault.decrypt(channel.signing_secret)] if channel.signing_secret is not None else []
         except VaultError as error:
             raise TryLater(str(error)) from None
+        is_rotating = channel.old_secret_until is not None and channel.old_secret_until > self._clock()
+        if is_rotating and channel.old_signing_secret is not None:
+            # One from before the operator's key was changed is gone for good; the new one must do.
+            with suppress(VaultError):
+                secrets.append(self._vault.decrypt(channel.old_signing_secret))
         return sender, Envelope(
             message_id=message.id,
             account_id=message.account_id,
@@ -147,7 +149,7 @@ class MessageActivities:
             alerts=tuple(alerts),
             created_at=message.created_at,
             base_url=self._base_url,
-            signing_secrets=signing_secrets,
+            signing_secrets=tuple(secrets),
             is_test=any(alert.kind == CHANNEL_TEST.name for alert in alerts),
         )
 

@@ -31,13 +31,15 @@ class PulseQuestion:
 class PulseSnapshot:
     """A pulse as Postgres knows it. `delivered` holds, by gateway, the last ping that is part of the state.
 
-    `unrecorded` are pings that Temporal has been told of and that are not part of it.
+    `unrecorded` are pings that Temporal has been told of and that are not part of it. `revision` is that of the rules
+    which the state is held to: another one than the definition's until those have taken effect.
     """
 
     definition: PulseDefinition
     state: PulseState = field(default_factory=PulseState)
     delivered: dict[int, int] = field(default_factory=dict)
     version: int = 0
+    revision: int = 0
     unrecorded: tuple[PingFact, ...] = ()
 
 
@@ -114,8 +116,9 @@ class PulseActivities:
                 or fact.id < undelivered[fact.gateway]
                 or fact.id <= question.known.get(fact.gateway, 0)
             ]
-        version = standing.version if standing is not None else 0
-        return PulseSnapshot(definition, state, delivered, version, tuple(unrecorded))
+        if standing is None:
+            return PulseSnapshot(definition, state, revision=definition.revision, unrecorded=tuple(unrecorded))
+        return PulseSnapshot(definition, state, delivered, standing.version, standing.revision, tuple(unrecorded))
 
     @activity.defn
     async def read_pulse_definition(self, pulse_id: str) -> PulseDefinition | None:

@@ -245,6 +245,8 @@ class Gateway:
 
 def _receipt_of(ping: Ping) -> Receipt:
     """The answer as it was given, whatever became of the ping since. Raises the error if it was one."""
+    if ping.workflow_id is None:
+        return Receipt(ping.subject, ping.answered_status)
     verdict = verdict_of(ping)
     was_refused = verdict is not None and not verdict.accepted and ping.instance_id is not None
     if ping.answered_status == InstanceStatus.PENDING and not was_refused:

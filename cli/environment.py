@@ -65,8 +65,8 @@ def require_secret_key(settings: Settings) -> None:
     secret = settings.secret_key.get_secret_value() if settings.secret_key else ""
     if len(secret) < SECRET_KEY_LENGTH:
         raise CommandError(
-            f"PINGPULSE_SECRET_KEY must be set to at least {SECRET_KEY_LENGTH} characters, the same in every gateway "
-            "process; `openssl rand -base64 48` makes one."
+            f"PINGPULSE_SECRET_KEY must be set to at least {SECRET_KEY_LENGTH} characters, the same in all gateways "
+            "and workers; `openssl rand -base64 48` makes one."
         )
 
 

@@ -146,7 +146,7 @@ def revive(data_dir: DataDirFlag = None) -> None:
     database_url(settings)
     from cli.revive import revive as revive_instances
 
-    typer.echo(f"Temporal was told of {_run(revive_instances(settings))} open instances.", err=True)
+    typer.echo(f"Temporal was told of {_run(revive_instances(settings))} open instances, pulses and runs.", err=True)
 
 
 @keys_app.command("create")

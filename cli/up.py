@@ -102,6 +102,8 @@ class Stack:
             ]
         names = ("port", "temporal_port", "temporal_ui_port")
         self._update(**dict(zip(names, claim_ports(*wanted), strict=False)))
+        # What callers and mails are shown, too: not the address that only this machine uses.
+        self._update(public_url=self._settings.base_url)
 
     def _take_secret_key(self) -> None:
         if self._settings.secret_key is None:

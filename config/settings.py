@@ -42,7 +42,8 @@ class Settings(BaseSettings):
     temporal_ui_port: int = Field(8233, ge=0, le=65535, description="Port of the dev server's UI.")
 
     secret_key: SecretStr | None = Field(
-        None, description="Signs sessions; at least 32 characters, the same in every gateway process."
+        None,
+        description="Signs sessions and encrypts channels; 32 characters or more, the same in all gateways and workers.",
     )
     session_hours: int = Field(24 * 14, ge=1, description="Hours until a login expires.")
     cookie_secure: bool = Field(False, description="Send cookies over HTTPS only; set it behind TLS.")

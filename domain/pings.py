@@ -136,7 +136,7 @@ def understand(payload: Mapping[str, Any]) -> Report:
         raise InvalidRequest.of_field("tool_calls", "must be a list of objects")
     return Report(
         status=understand_status(status),
-        error=_error_text(payload.get("error")),
+        error=error_text(payload.get("error")),
         duration_ms=_duration_ms(payload),
         handoff_reason=_short_text(payload, "handoff_reason"),
         model_id=_short_text(payload, "model_id") or _short_text(payload, "model"),
@@ -148,7 +148,8 @@ def understand(payload: Mapping[str, Any]) -> Report:
     )
 
 
-def _error_text(error: object) -> str | None:
+def error_text(error: object) -> str | None:
+    """What went wrong, shortened; None if nothing is said."""
     if error is None or error == "":
         return None
     text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)

@@ -56,7 +56,7 @@ def advance(
 
 
 def redefine(definition: PulseDefinition, state: PulseState, now: datetime) -> Advanced:
-    """A changed definition takes effect. Deadlines before `now` are to be called under the old one first."""
+    """A changed definition takes effect. A deadline that it moves into the past is called by the next `advance`."""
     folding = _Folding(definition, state)
     folding.redefine(now)
     return folding.result()

@@ -103,6 +103,19 @@ async def get_hook(session: AsyncSession, hook_id: str) -> ProcessHook | None:
     return hook if hook is not None and hook.deleted_at is None else None
 
 
+async def find_hook(session: AsyncSession, account_id: str, name: str) -> ProcessHook | None:
+    """By its id, or by its slug in the account; what is the account's own goes first."""
+    is_own = ProcessHook.account_id == account_id
+    query = (
+        select(ProcessHook)
+        .where(or_(ProcessHook.id == name, and_(is_own, ProcessHook.slug == name)), ProcessHook.deleted_at.is_(None))
+        .order_by(is_own.desc(), (ProcessHook.id == name).desc())
+        .limit(1)
+    )
+    hook: ProcessHook | None = await session.scalar(query)
+    return hook
+
+
 async def slug_is_taken(session: AsyncSession, account_id: str, slug: str, *, other_than: str | None = None) -> bool:
     query = select(ProcessHook.id).where(
         ProcessHook.account_id == account_id, ProcessHook.slug == slug, ProcessHook.deleted_at.is_(None)

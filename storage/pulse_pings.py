@@ -9,7 +9,7 @@ from sqlalchemy import and_, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import DomainError, Forbidden, NotFound
-from domain.pings import Event, Outcome, PingStatus
+from domain.pings import Event, Outcome, PingStatus, error_text
 from domain.pulses import PulseDefinition, interpret
 from domain.routing import PulseRequest
 from domain.subjects import pulse_subject
@@ -103,7 +103,8 @@ def pulse_row(ping: NewPing, target: Target) -> Row:
     request, fact = pulse_request(ping), ping.request.fact
     definition = target.definition
     if request.is_plain and (event := interpret(definition, request.body)) is not Event.SUCCESS:
-        fact = replace(fact, path=event.value, status=STATUSES.get(event, PingStatus.HEALTHY))
+        error = error_text(request.body) if event is Event.FAIL else None
+        fact = replace(fact, path=event.value, status=STATUSES.get(event, PingStatus.HEALTHY), error=error)
     window = None
     if fact.path == Event.SUCCESS and definition.period_seconds is not None:
         window = min(definition.period_seconds / WINDOW_SHARE, MAX_WINDOW_SECONDS)
@@ -111,7 +112,8 @@ def pulse_row(ping: NewPing, target: Target) -> Row:
         ping,
         fact,
         Outcome.ACCEPTED,
-        subject=pulse_subject(target.id),
+        fact.path,
+        pulse_subject(target.id),
         window_seconds=window,
         target=target,
     )

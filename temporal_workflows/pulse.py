@@ -95,6 +95,7 @@ class PulseWorkflow:
         if self._run.unrecorded:
             self._inbox.put_first(Delivery(self._run.unrecorded))
             self._run = replace(self._run, unrecorded=())
+        self._has_new_rules |= self._run.revision != self._run.definition.revision
         self._announce()
 
     async def _is_due(self) -> bool:
@@ -177,9 +178,9 @@ class PulseWorkflow:
             self._is_gone = True
             return
         run = self._loaded()
-        if definition.revision <= run.definition.revision and run.version:
+        if definition.revision == run.revision:
             return
-        self._run = run = replace(run, definition=definition)
+        self._run = run = replace(run, definition=definition, revision=definition.revision)
         await self._record(redefine(definition, run.state, workflow.now()), run.delivered)
 
     async def _record(
@@ -194,7 +195,7 @@ class PulseWorkflow:
             PulseRecording(
                 self._start.pulse_id,
                 run.version + 1,
-                run.definition.revision,
+                run.revision,
                 advanced.state,
                 delivered,
                 expected.due_at if expected is not None else None,
@@ -211,7 +212,7 @@ class PulseWorkflow:
             await self._load()
         elif recorded.is_written:
             self._rechecks = 0
-            self._run = PulseSnapshot(run.definition, advanced.state, delivered, run.version + 1)
+            self._run = PulseSnapshot(run.definition, advanced.state, delivered, run.version + 1, run.revision)
             self._announce()
             if recorded.definition is not None:
                 self._has_new_rules = True

@@ -123,7 +123,8 @@ class Telling:
                 MessageInput(message.id, message.account_id),
                 id=f"message/{message.id}",
                 task_queue=self._task_queue,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                # Not after one that has sent it; after one that somebody has terminated.
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
                 search_attributes=TypedSearchAttributes(
                     [
                         SearchAttributePair(KIND, "message"),

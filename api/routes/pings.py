@@ -20,7 +20,7 @@ from api.security import admit_ping
 from config.clock import utc_now
 from domain import paths
 from domain.errors import DomainError
-from domain.pings import Event, PingFact, PingStatus
+from domain.pings import Event, PingFact, PingStatus, error_text
 from domain.routing import PulseRequest, RunRequest
 from domain.routing import Request as StageRequest
 from domain.subjects import parts_of
@@ -90,14 +90,12 @@ def _read_pulse(event: Event, request: Request, query: Mapping[str, str], body: 
     said = parse_pulse_ping(query, body, _idempotency_key(request), target=target, event=event)
     fact = _event_fact(said.event, said.content, said.run_id)
     keywords_in = body.text if body.text is not None else said.content.payload
-    return Said(
-        PulseRequest(target, fact, said.is_plain, keywords_in, said.create), said.content, partial(_pulse_answer, event)
-    )
+    return Said(PulseRequest(target, fact, said.is_plain, keywords_in, said.create), said.content, _pulse_answer)
 
 
-def _pulse_answer(event: Event, receipt: Receipt) -> dict[str, Any]:
+def _pulse_answer(receipt: Receipt) -> dict[str, Any]:
     assert receipt.subject is not None
-    return {"status": "success", "target_id": parts_of(receipt.subject)[-1], "event": event}
+    return {"status": "success", "target_id": parts_of(receipt.subject)[-1], "event": receipt.status}
 
 
 def _read_run(event: Event, request: Request, query: Mapping[str, str], body: Body) -> Said:
@@ -121,7 +119,7 @@ def _event_fact(event: Event, content: Content, run_id: str | None) -> PingFact:
         status=STATUSES.get(event, PingStatus.HEALTHY),
         at=utc_now(),
         agent=content.agent,
-        error=content.report.error,
+        error=content.report.error or (error_text(content.text) if event is Event.FAIL else None),
         run_id=run_id,
         duration_ms=content.report.duration_ms,
     )

@@ -30,7 +30,7 @@ from domain.slugs import MAX_SLUG, SLUG_PATTERN, slug_of
 from domain.subjects import process_source
 from storage.channels import attach, attached
 from storage.process_runs import get_run, list_runs, run_statistics
-from storage.processes import ProcessHook, get_hook, list_hooks, slug_is_taken
+from storage.processes import ProcessHook, find_hook, list_hooks, slug_is_taken
 
 router = APIRouter(prefix="/api/process-hooks", tags=["process hooks"])
 
@@ -162,7 +162,7 @@ async def change_hook(
     hook = await _owned(session, principal, hook_id)
     changes = body.model_dump(exclude_none=True)
     slug = changes.get("slug", hook.slug)
-    if await slug_is_taken(session, principal.account_id, slug, other_than=hook_id):
+    if await slug_is_taken(session, principal.account_id, slug, other_than=hook.id):
         raise _taken(slug)
     channels = changes.pop("channels", None)
     for name, value in changes.items():
@@ -170,7 +170,7 @@ async def change_hook(
     hook.updated_at = utc_now()
     await _flush(session, slug)
     if channels is not None:
-        await attach(session, principal.account_id, process_source(hook_id), channels)
+        await attach(session, principal.account_id, process_source(hook.id), channels)
     return await _view(session, hook, request)
 
 
@@ -193,14 +193,14 @@ async def read_runs(
     ] = None,
 ) -> RunList:
     """The runs of a hook, the newest first, and how long they take."""
-    await _owned(session, principal, hook_id)
+    hook = await _owned(session, principal, hook_id)
     wanted = _statuses(status)
-    rows = await list_runs(session, hook_id, limit=limit + 1, statuses=wanted, before=decode_cursor(cursor))
+    rows = await list_runs(session, hook.id, limit=limit + 1, statuses=wanted, before=decode_cursor(cursor))
     page = rows[:limit]
     documents = await run_documents(session, page)
     return RunList(
         runs=[document for document in documents if not wanted or document.status in wanted],
-        statistics=Statistics(**asdict(await run_statistics(session, hook_id))),
+        statistics=Statistics(**asdict(await run_statistics(session, hook.id))),
         next_cursor=encode_cursor(page[-1].started_at, page[-1].id) if len(rows) > limit else None,
     )
 
@@ -208,18 +208,18 @@ async def read_runs(
 @router.get("/{hook_id}/runs/{run_id}", responses=problems(*JSON_API_ERRORS, _MISSING))
 async def read_run(hook_id: Text, run_id: Text, session: SnapshotDep, principal: PrincipalDep) -> RunDetails:
     """One run with its pings and every change of status."""
-    await _owned(session, principal, hook_id)
-    run = await get_run(session, hook_id, run_id)
+    hook = await _owned(session, principal, hook_id)
+    run = await get_run(session, hook.id, run_id)
     if run is None:
         raise NotFound(f"There is no run {run_id} of process hook {hook_id}.")
     return await run_details(session, run)
 
 
-async def _owned(session: AsyncSession, principal: Principal, hook_id: str) -> ProcessHook:
-    """The hook, if it is the principal's. Raises NotFound or Forbidden."""
-    hook = await get_hook(session, hook_id)
+async def _owned(session: AsyncSession, principal: Principal, name: str) -> ProcessHook:
+    """The hook with this id or slug, if it is the principal's. Raises NotFound or Forbidden."""
+    hook = await find_hook(session, principal.account_id, name)
     if hook is None:
-        raise NotFound(f"There is no process hook {hook_id}.")
+        raise NotFound(f"There is no process hook {name}.")
     ensure_owner(principal, hook.account_id)
     return hook
 

@@ -58,6 +58,8 @@ async def test_one_as_defined(ours: Calls) -> None:
     assert hook["channels"] == []
     assert hook["ping_url"].endswith(f"/phk/{hook['id']}")
     assert await ours.get(f"/api/process-hooks/{hook['id']}") == hook
+    assert await ours.get(f"/api/process-hooks/{hook['slug']}") == hook
+    assert (await ours.get(f"/api/process-hooks/{hook['slug']}/runs"))["runs"] == []
     assert hook in (await ours.get("/api/process-hooks"))["process_hooks"]
 
 

@@ -99,6 +99,18 @@ async def test_keywords_decide_what_a_plain_ping_means(ours: Calls) -> None:
     assert (await events(ours, pulse_id))[-2:] == ["fail", "success"]
 
 
+async def test_the_answer_and_the_reason_say_how_the_ping_was_understood(ours: Calls) -> None:
+    pulse_id = (await create(ours, failure_keywords=["error"]))["id"]
+    answer = (await ours.http.post(f"/hbk/{pulse_id}", content="1 error: disk full")).json()
+    assert answer["event"] == "fail"
+    assert (await read(ours, pulse_id))["reason"] == "1 error: disk full"
+    assert (await ours.get(f"/hbk/{pulse_id}", status=0))["event"] == "success"
+    assert (await ours.get(f"/hbk/{pulse_id}", status=3))["event"] == "fail"
+    await ours.get(f"/hbk/{pulse_id}")
+    await ours.http.post(f"/hbk/{pulse_id}/fail", content="no space left")
+    assert (await read(ours, pulse_id))["reason"] == "no space left"
+
+
 async def test_pings_page_by_page(ours: Calls) -> None:
     pulse_id = (await create(ours))["id"]
     for number in range(5):

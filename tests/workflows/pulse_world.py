@@ -113,9 +113,10 @@ class PulseWorld:
     def __init__(self, environment: WorkflowEnvironment) -> None:
         self._environment = environment
         self._targets: dict[str, Target] = {}
+        self._ended = 0
 
     async def create(self, **rules: Any) -> Target:
-        pulse_id = f"pls_{len(self._targets):08}"
+        pulse_id = f"pls_{self._ended + len(self._targets):08}"
         definition = PulseDefinition(pulse_id, "account", name="backup", slug="backup", **rules)
         target = Target(definition, await self._environment.get_current_time(), self._environment)
         self._targets[pulse_id] = target
@@ -125,6 +126,8 @@ class PulseWorld:
         for target in self._targets.values():
             with suppress(RPCError):
                 await target.handle.terminate()
+        self._ended += len(self._targets)
+        self._targets.clear()
 
     @property
     def activities(self) -> Sequence[Any]:
@@ -136,10 +139,13 @@ class PulseWorld:
         if target is None or target.is_deleted:
             return None
         if not target.recordings:
-            return PulseSnapshot(target.definition, unrecorded=tuple(target.delivered))
+            revision = target.definition.revision
+            return PulseSnapshot(target.definition, revision=revision, unrecorded=tuple(target.delivered))
         last = target.recordings[-1]
         unrecorded = [fact for fact in target.delivered if fact.id > last.delivered.get(fact.gateway, 0)]
-        return PulseSnapshot(target.definition, last.state, last.delivered, last.version, tuple(unrecorded))
+        return PulseSnapshot(
+            target.definition, last.state, last.delivered, last.version, last.revision, tuple(unrecorded)
+        )
 
     @activity.defn
     async def read_pulse_definition(self, pulse_id: str) -> PulseDefinition | None:
