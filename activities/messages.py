@@ -27,7 +27,7 @@ from storage.vault import Vault, VaultError
 log = structlog.get_logger(__name__)
 
 SENDER_TIMEOUT: Final = 30.0
-HEARTBEAT_SECONDS: Final = 5.0
+HEARTBEAT_SECONDS: Final = 3.0
 RECORDING_GAPS: Final = (0.5, 2.0, 5.0)
 """Between attempts to record that a message was sent. If all fail, it is sent again."""
 
@@ -71,6 +71,10 @@ class MessageActivities:
 
         A message that is recorded as sent is not sent again, however often this is called.
         """
+        async with _heartbeats():
+            return await self._attempt(message_id)
+
+    async def _attempt(self, message_id: str) -> str:
         async with transaction(self._sessions) as session:
             found = await messages.load_message(session, message_id)
             if found is None:
@@ -174,7 +178,7 @@ class MessageActivities:
 async def _send(sender: Sender, envelope: Envelope) -> Receipt:
     """Raises nothing but TryLater and Undeliverable."""
     try:
-        async with _heartbeats(), asyncio.timeout(SENDER_TIMEOUT):
+        async with asyncio.timeout(SENDER_TIMEOUT):
             return await sender(envelope)
     except (TryLater, Undeliverable):
         raise

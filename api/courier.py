@@ -43,7 +43,9 @@ class Lane:
     delivered_up_to: int = 0
     in_a_hurry: bool = False
     window_seconds: float | None = None
-    """How long its pings may wait, if not as long as all others: as the latest of them said."""
+    """How long its pings may wait, if not as long as all others: as the newest of them said."""
+    delivered_window_seconds: float | None = None
+    """The same, as the last one said that was delivered."""
     progress: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -171,7 +173,8 @@ class Courier:
             if not lane.waiting:
                 lane.changed.clear()
                 try:
-                    async with asyncio.timeout(max(last_turn + self._window_of(lane) - loop.time(), 0.001)):
+                    rest = last_turn + self._longest_window(lane.window_seconds) - loop.time()
+                    async with asyncio.timeout(max(rest, 0.001)):
                         await lane.changed.wait()
                 except TimeoutError:
                     if lane.waiting:
@@ -184,8 +187,12 @@ class Courier:
                 await self._deliver(lane)
 
     def _window_of(self, lane: Lane) -> float:
+        """Of two windows the shorter: what comes soon after a failure is news, and waits no longer than any other."""
+        return self._longest_window(min(lane.window_seconds or 0, lane.delivered_window_seconds or 0))
+
+    def _longest_window(self, seconds: float | None) -> float:
         """Never less than that of all others: a pulse of a period of seconds is a hot subject too."""
-        return max(self._window, lane.window_seconds or 0)
+        return max(self._window, seconds or 0)
 
     async def _wait_for_turn(self, lane: Lane, last_turn: float) -> None:
         """Until the window has passed, unless somebody waits for the lane."""
@@ -219,6 +226,7 @@ class Courier:
 
     async def _tell(self, lane: Lane, batch: list[PingFact], asked: list[int]) -> None:
         last = batch[-1].id
+        window_seconds = lane.window_seconds
         if asked:
             async with asyncio.timeout(self._verdict_timeout):
                 verdicts = {item.ping_id: item for item in await self._temporal.ask(lane.subject, batch, asked)}
@@ -236,6 +244,7 @@ class Courier:
             self._held -= 1
         lane.wants_verdict.difference_update(asked)
         lane.delivered_up_to = max(lane.delivered_up_to, last)
+        lane.delivered_window_seconds = window_seconds
         if not lane.waiting:
             lane.in_a_hurry = False
         self._delivered([ping.id for ping in batch])

@@ -37,7 +37,7 @@ SENDING: Final[ActivityOptions] = {
     "start_to_close_timeout": ATTEMPT_LIMIT,
     "schedule_to_close_timeout": GIVE_UP_AFTER,
     # A worker that is killed while it sends is noticed by this, rather than by the end of the attempt.
-    "heartbeat_timeout": timedelta(seconds=20),
+    "heartbeat_timeout": timedelta(seconds=10),
     "retry_policy": RetryPolicy(initial_interval=FIRST_GAP, backoff_coefficient=2, maximum_interval=LONGEST_GAP),
 }
 
