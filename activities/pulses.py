@@ -13,10 +13,8 @@ from domain.pings import PingFact
 from domain.pulses import PulseDefinition, PulseState, first_state
 from domain.subjects import pulse_subject
 from domain.transitions import Transition
-from storage import gateways, outbox, pings, pulses
-from storage.alerts import raise_alerts
-from storage.base import Sessions, snapshot, transaction
-from storage.transitions import add_transitions
+from storage import gateways, outbox, pings, pulse_records, pulses
+from storage.base import Sessions, single_statements, snapshot, transaction
 
 
 @dataclass(frozen=True)
@@ -74,15 +72,15 @@ class PulseRecorded:
     """Nothing was written unless `is_written`.
 
     It was not if somebody has recorded that version before (`is_stale`), if pings are on their way or no gateway
-    lives that could take any (`is_uncertain`), or if there were other `outages` than claimed. `definition` is there
-    if it changed; the pulse `is_gone` if it was deleted.
+    lives that could take any (`is_uncertain`), or if there were other `outages` than claimed. The pulse
+    `has_new_rules` if those it was recorded by are not its rules any more, and `is_gone` if it was deleted.
     """
 
     is_written: bool = False
     is_stale: bool = False
     is_uncertain: bool = False
     outages: tuple[Outage, ...] | None = None
-    definition: PulseDefinition | None = None
+    has_new_rules: bool = False
     is_gone: bool = False
 
 
@@ -130,38 +128,51 @@ class PulseActivities:
     @activity.defn
     async def record_pulse(self, recording: PulseRecording) -> PulseRecorded:
         """Writes state, transitions and alerts, all or nothing."""
-        async with transaction(self._sessions) as session:
-            pulse = await pulses.get_pulse(session, recording.pulse_id)
-            if pulse is None:
-                return PulseRecorded(is_gone=True)
-            if recording.silence is not None:
-                doubt = await self._doubt(session, pulse_subject(pulse.id), recording.silence)
+        claim, now = recording.silence, self._clock()
+        # A claim that knows of outages is looked at below anyway.
+        written = None
+        if claim is None or not claim.outages:
+            async with single_statements(self._sessions) as session:
+                written = await _write(session, recording, claim, now)
+        if claim is not None and (written is None or written.is_doubtful):
+            async with transaction(self._sessions) as session:
+                doubt = await _doubt(session, pulse_subject(recording.pulse_id), claim, now)
                 if doubt is not None:
                     return doubt
-            is_written = await pulses.write_standing(
-                session,
-                pulse.id,
-                version=recording.version,
-                revision=recording.revision,
-                state=recording.state,
-                delivered=recording.delivered,
-                due_at=recording.due_at,
-            )
-            if not is_written:
-                return PulseRecorded(is_stale=True)
-            add_transitions(session, pulse_subject(pulse.id), recording.transitions)
-            alerts = await raise_alerts(session, recording.alerts, self._clock())
-            changed = pulses.definition_of(pulse) if pulse.revision != recording.revision else None
-        if alerts:
+                written = await _write(session, recording, None, now)
+        assert written is not None
+        if written.revision is None:
+            return PulseRecorded(is_gone=True)
+        if not written.is_written:
+            return PulseRecorded(is_stale=True)
+        if recording.alerts:
             self._told()
-        return PulseRecorded(is_written=True, definition=changed)
+        return PulseRecorded(is_written=True, has_new_rules=written.revision != recording.revision)
 
-    async def _doubt(self, session: AsyncSession, subject: str, claim: SilenceClaim) -> PulseRecorded | None:
-        """Why silence is not certain, or not silence; None if the claim holds."""
-        if await pings.is_on_its_way(session, subject, claim.until, claim.known):
-            return PulseRecorded(is_uncertain=True)
-        now = self._clock()
-        outages = await gateways.list_outages(session, claim.since, now)
-        if outages and outages[-1].end >= now:
-            return PulseRecorded(is_uncertain=True)
-        return PulseRecorded(outages=outages) if outages != claim.outages else None
+
+async def _write(
+    session: AsyncSession, recording: PulseRecording, claim: SilenceClaim | None, now: datetime
+) -> pulse_records.Written:
+    return await pulse_records.record(
+        session,
+        recording.pulse_id,
+        version=recording.version,
+        revision=recording.revision,
+        state=recording.state,
+        delivered=recording.delivered,
+        due_at=recording.due_at,
+        transitions=recording.transitions,
+        alerts=recording.alerts,
+        claim=pulse_records.Claim(claim.since, claim.until, claim.known) if claim is not None else None,
+        now=now,
+    )
+
+
+async def _doubt(session: AsyncSession, subject: str, claim: SilenceClaim, now: datetime) -> PulseRecorded | None:
+    """Why silence is not certain, or not silence; None if the claim holds."""
+    if await pings.is_on_its_way(session, subject, claim.until, claim.known):
+        return PulseRecorded(is_uncertain=True)
+    outages = await gateways.list_outages(session, claim.since, now)
+    if outages and outages[-1].end >= now:
+        return PulseRecorded(is_uncertain=True)
+    return PulseRecorded(outages=outages) if outages != claim.outages else None

@@ -21,7 +21,7 @@ LEAST_SECONDS, RESERVE = 10.0, 2.0
 """How long this machine is given to create, ping and follow them, before they are due: so many times what it took for
 those that it tries that with first."""
 
-LEAST_GRACE_SECONDS, GRACE_A_TARGET = 5.0, 0.01
+LEAST_GRACE_SECONDS, GRACE_A_TARGET = 5.0, 0.03
 """In which what there is to do when they become late is done, before they are down."""
 
 CREATED_AT_A_TIME = 8

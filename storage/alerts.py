@@ -55,8 +55,8 @@ class AlertRow(Base):
     )
 
 
-async def raise_alerts(session: AsyncSession, alerts: Iterable[Alert], now: datetime) -> int:
-    """Keeps alerts; one whose key is known is only counted. Returns how many different ones there are."""
+def alert_rows(alerts: Iterable[Alert], now: datetime) -> list[dict[str, Any]]:
+    """Alerts as values of the table's columns; those with the same key as one that repeats."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for alert in alerts:
         key = (alert.account_id, alert.dedupe_key)
@@ -84,10 +84,16 @@ async def raise_alerts(session: AsyncSession, alerts: Iterable[Alert], now: date
             "state": "new",
             "repeats": 0,
         }
+    # In one order, so that two transactions with the same alerts do not wait for each other.
+    return [rows[key] for key in sorted(rows)]
+
+
+async def raise_alerts(session: AsyncSession, alerts: Iterable[Alert], now: datetime) -> int:
+    """Keeps alerts; one whose key is known is only counted. Returns how many there are to tell."""
+    rows = alert_rows(alerts, now)
     if not rows:
         return 0
-    # In one order, so that two transactions with the same alerts do not wait for each other.
-    statement = insert(AlertRow).values([rows[key] for key in sorted(rows)])
+    statement = insert(AlertRow).values(rows)
     await session.execute(
         statement.on_conflict_do_update(
             index_elements=["account_id", "dedupe_key"],

@@ -64,6 +64,14 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
 
 
 @asynccontextmanager
+async def single_statements(sessions: Sessions) -> AsyncIterator[AsyncSession]:
+    """A session that commits each statement by itself, without the round trips of a transaction around it."""
+    async with sessions() as session:
+        await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        yield session
+
+
+@asynccontextmanager
 async def snapshot(sessions: Sessions) -> AsyncIterator[AsyncSession]:
     """A session whose queries all see the same moment, for reading only."""
     async with sessions() as session:

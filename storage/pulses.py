@@ -150,8 +150,7 @@ def delivered_of(standing: PulseStanding | None) -> dict[int, int]:
     return {int(gateway): last for gateway, last in standing.delivered.items()} if standing is not None else {}
 
 
-async def write_standing(
-    session: AsyncSession,
+def standing_row(
     pulse_id: str,
     *,
     version: int,
@@ -159,9 +158,9 @@ async def write_standing(
     state: PulseState,
     delivered: Mapping[int, int],
     due_at: datetime | None,
-) -> bool:
-    """False, and nothing written, if that version was recorded before."""
-    values = {
+) -> dict[str, Any]:
+    """A standing as values of the table's columns."""
+    return {
         "pulse_id": pulse_id,
         "version": version,
         "revision": revision,
@@ -174,15 +173,6 @@ async def write_standing(
         "state": _STATE.dump_python(state, mode="json"),
         "delivered": {str(gateway): last for gateway, last in delivered.items()},
     }
-    statement = insert(PulseStanding).values(values)
-    written = await session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["pulse_id"],
-            set_={name: statement.excluded[name] for name in values if name != "pulse_id"},
-            where=PulseStanding.version < statement.excluded.version,
-        ).returning(PulseStanding.pulse_id)
-    )
-    return written.scalar() is not None
 
 
 async def list_behind(session: AsyncSession, changed_before: datetime) -> list[str]:

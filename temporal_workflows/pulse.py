@@ -31,6 +31,10 @@ MAX_FOLDED: Final = 200
 """Pings that are recorded together: each may raise an alert, and all of them travel in one payload of 2 MiB."""
 
 
+SHOWN_AFTER: Final = timedelta(seconds=30)
+"""Once to twice as long, so that not all that changed in one second is shown in one second."""
+
+
 @dataclass(frozen=True)
 class PulseInput:
     """`run` and `inbox` are what an earlier run hands on; without them the pulse is loaded from Postgres."""
@@ -38,6 +42,13 @@ class PulseInput:
     pulse_id: str
     run: PulseSnapshot | None = None
     inbox: tuple[Delivery, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Wake:
+    at: datetime
+    reason: str
+    is_for_show: bool = False
 
 
 @workflow.defn(name="PulseWorkflow")
@@ -51,6 +62,8 @@ class PulseWorkflow:
         self._rechecks = 0
         self._worked_at = 0
         self._is_gone = False
+        self._shows_at: datetime | None = None
+        """When the status that lists in the Temporal UI have is to be put right."""
 
     @workflow.run
     async def run(self, start: PulseInput) -> str:
@@ -100,24 +113,33 @@ class PulseWorkflow:
 
     async def _is_due(self) -> bool:
         """Waits for news or the next deadline, and tells whether it is the deadline that came."""
-        run = self._loaded()
-        deadline = next_deadline(run.definition, run.state)
-        timeout = None
-        if self._rechecks:
-            timeout = recheck_gap(self._rechecks)
-        elif deadline is not None:
-            timeout = deadline.at + SETTLE - workflow.now()
-            if timeout <= timedelta(0):
-                return True
+        wake = self._next_wake()
+        timeout = wake.at - workflow.now() if wake is not None else None
         try:
-            await workflow.wait_condition(
-                lambda: bool(self._inbox) or self._has_new_rules,
-                timeout=timeout,
-                timeout_summary=deadline.reason if deadline is not None else None,
-            )
+            if timeout is None or timeout > timedelta(0):
+                await workflow.wait_condition(
+                    lambda: bool(self._inbox) or self._has_new_rules,
+                    timeout=timeout,
+                    timeout_summary=wake.reason if wake is not None else None,
+                )
+                return False
         except TimeoutError:
-            return True
-        return False
+            pass
+        if wake is not None and wake.is_for_show:
+            self._show_status()
+            return False
+        return True
+
+    def _next_wake(self) -> "_Wake | None":
+        """When to do something if there is no news, and what."""
+        run, wakes = self._loaded(), list[_Wake]()
+        if self._rechecks:
+            wakes.append(_Wake(workflow.now() + recheck_gap(self._rechecks), "look again"))
+        elif (deadline := next_deadline(run.definition, run.state)) is not None:
+            wakes.append(_Wake(deadline.at + SETTLE, deadline.reason))
+        if self._shows_at is not None:
+            wakes.append(_Wake(self._shows_at, "show the status", is_for_show=True))
+        return min(wakes, key=lambda wake: wake.at, default=None)
 
     async def _take_in(self) -> None:
         """Takes in what is in the inbox now, with the deadlines that passed before it."""
@@ -214,8 +236,7 @@ class PulseWorkflow:
             self._rechecks = 0
             self._run = PulseSnapshot(run.definition, advanced.state, delivered, run.version + 1, run.revision)
             self._announce()
-            if recorded.definition is not None:
-                self._has_new_rules = True
+            self._has_new_rules |= recorded.has_new_rules
         return recorded
 
     def _may_begin_anew(self) -> bool:
@@ -231,13 +252,24 @@ class PulseWorkflow:
         self._worked_at = workflow.info().get_current_history_length()
 
     def _announce(self) -> None:
-        """Shows the pulse to whoever looks at the Temporal UI."""
-        run = self._loaded()
-        name, state = run.definition.name, run.state
+        """Shows the pulse to whoever looks at the Temporal UI; lists there know of its status after a while.
+
+        That takes Temporal as long again as the change itself. When a thousand pulses go down at once, people are told
+        first; and what is only late for a moment is not worth it.
+        """
+        state = self._loaded().state
+        name = self._loaded().definition.name
         workflow.set_current_details(f"**{name}** {state.status}" + (f": {state.reason}" if state.reason else ""))
         if workflow.info().typed_search_attributes.get(STATUS) == state.status:
-            return
-        workflow.upsert_search_attributes([STATUS.value_set(state.status), OWNER.value_set(run.definition.account_id)])
+            self._shows_at = None
+        elif self._shows_at is None:
+            self._shows_at = workflow.now() + SHOWN_AFTER * (1 + workflow.random().random())
+
+    def _show_status(self) -> None:
+        run, self._shows_at = self._loaded(), None
+        workflow.upsert_search_attributes(
+            [STATUS.value_set(run.state.status), OWNER.value_set(run.definition.account_id)]
+        )
 
     def _loaded(self) -> PulseSnapshot:
         assert self._run is not None

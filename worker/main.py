@@ -14,7 +14,8 @@ from config.clock import utc_now
 from config.settings import Settings
 from config.temporal import connect
 from storage.base import Sessions, create_engine, create_sessions
-from temporal_workflows.registry import WORKFLOWS
+from temporal_workflows.message import MessageWorkflow
+from temporal_workflows.registry import SUBJECT_WORKFLOWS, message_queue
 from worker.parts import message_activities, subject_activities
 from worker.telling import Telling
 
@@ -51,17 +52,28 @@ async def run(settings: Settings) -> None:
 @asynccontextmanager
 async def worker_on(client: Client, sessions: Sessions, settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
     """A worker that polls while the block runs, and the task that tells people."""
-    telling = Telling(sessions, client, settings.temporal_task_queue, utc_now)
+    queue = settings.temporal_task_queue
+    telling = Telling(sessions, client, message_queue(queue), utc_now)
+    grace = timedelta(seconds=settings.shutdown_seconds)
     async with message_activities(settings, sessions, utc_now) as messages:
-        worker = Worker(
+        subjects = Worker(
             client,
-            task_queue=settings.temporal_task_queue,
-            workflows=WORKFLOWS,
-            activities=[*subject_activities(sessions, utc_now, telling.wake), *messages],
+            task_queue=queue,
+            workflows=SUBJECT_WORKFLOWS,
+            activities=subject_activities(sessions, utc_now, telling.wake),
             workflow_runner=sandbox(),
-            graceful_shutdown_timeout=timedelta(seconds=settings.shutdown_seconds),
+            graceful_shutdown_timeout=grace,
         )
-        async with worker:
+        # A queue of their own: when a thousand pulses are due at once, the first message does not wait for the last.
+        telling_worker = Worker(
+            client,
+            task_queue=message_queue(queue),
+            workflows=[MessageWorkflow],
+            activities=messages,
+            workflow_runner=sandbox(),
+            graceful_shutdown_timeout=grace,
+        )
+        async with subjects, telling_worker:
             task = asyncio.create_task(telling.run(), name="telling")
             try:
                 yield task

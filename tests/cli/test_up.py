@@ -168,7 +168,8 @@ async def test_the_doctor_finds_it_healthy(stack: Stack) -> None:
     code, findings, error = run(stack.home, "doctor", "--data-dir", "data")
     assert (code, error) == (0, ""), findings
     titles = [line.split()[1] for line in findings.splitlines()]
-    assert titles[:8] == ["Python", "Settings", "Postgres", "Migrations", "Temporal", "Worker", "Outbox", "Disk"]
+    assert titles[:6] == ["Python", "Settings", "Postgres", "Migrations", "Temporal", "Worker"]
+    assert titles[6:10] == ["Outbox", "Alerts", "Mail", "Disk"]
     assert "✗" not in findings
 
 

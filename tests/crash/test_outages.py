@@ -139,6 +139,9 @@ async def test_a_gateway_that_slept_beyond_a_deadline_moves_it(up: Up) -> None:
 async def test_a_stop_of_everything_beyond_a_deadline_moves_it(up: Up) -> None:
     async with up.client() as client:
         pinged, silent = [await _open(client, name) for name in ("pinged", "silent")]
+        params: dict[str, float] = {"create": 1, "period": STAGE_SECONDS / 2, "grace": STAGE_SECONDS / 2}
+        assert (await client.get("/hbk/asleep", params=params)).status_code == 200
+        await until(lambda: _pulse_events(client, "asleep"))
     assert not await up.stop(signal.SIGKILL)
     await asyncio.sleep(STAGE_SECONDS)
     await up.start()
@@ -147,6 +150,9 @@ async def test_a_stop_of_everything_beyond_a_deadline_moves_it(up: Up) -> None:
         assert (await client.get("/shk/pinged", params={"stage": "2"})).status_code == 200
         await until(lambda: _has_status(client, pinged, "completed"))
         assert "failed" not in _statuses(await _instance(client, pinged))
+        # Nobody knows whether the pulse was silent: it is not told as down before it had all of its time.
+        await until(lambda: _pulse_events(client, "asleep", 2))
+        assert (await _pulse_events(client, "asleep"))[:2] == ["up", "unknown"]
         # The deadline was moved, not forgotten.
         await until(lambda: _has_status(client, silent, "failed"), timeout=3 * STAGE_SECONDS, every=0.2)
         failed = await _instance(client, silent)
@@ -168,6 +174,14 @@ async def _instance(client: httpx.AsyncClient, instance_id: str) -> dict[str, An
     assert response.status_code == 200, response.text
     document: dict[str, Any] = response.json()
     return document
+
+
+async def _pulse_events(client: httpx.AsyncClient, pulse: str, least: int = 1) -> list[str]:
+    """The statuses that a pulse got, in order, once there are enough of them."""
+    response = await client.get(f"/api/pulses/{pulse}/events")
+    assert response.status_code == 200, response.text
+    events = [event["to_status"] for event in reversed(response.json()["events"])]
+    return events if len(events) >= least else []
 
 
 async def _has_status(client: httpx.AsyncClient, instance_id: str, status: str) -> bool:

@@ -169,4 +169,4 @@ class PulseWorld:
         assert recording.version == len(target.recordings) + 1
         target.recordings.append(recording)
         is_behind = recording.revision != target.definition.revision
-        return PulseRecorded(is_written=True, definition=target.definition if is_behind else None)
+        return PulseRecorded(is_written=True, has_new_rules=is_behind)

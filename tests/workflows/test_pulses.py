@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -13,6 +14,7 @@ from domain.instances import Outage
 from domain.maintenance import MaintenanceWindow
 from domain.pings import Event
 from temporal_workflows.pulse import PulseWorkflow
+from temporal_workflows.search_attributes import OWNER, STATUS
 from tests.workflows.pulse_world import QUEUE, PulseWorld
 from worker.main import sandbox
 
@@ -316,7 +318,7 @@ async def test_a_pause_ends_lateness_and_trouble(pulses: PulseWorld, second: int
 
 
 async def test_a_year_of_cron_pings_through_both_changes_of_the_clocks(pulses: PulseWorld) -> None:
-    """Each Sunday night, on which the clocks change, at half past two: in March that does not come, in October twice."""
+    """Half past two on Sundays, when the clocks change: in March there is none, in October there are two."""
     zone = ZoneInfo("Europe/Berlin")
     target = await pulses.create(cron="30 2 * * 0", timezone=zone.key, grace_seconds=600)
     today = target.created_at.astimezone(zone).date()
@@ -349,3 +351,20 @@ async def test_rules_that_changed_while_its_workflow_was_lost_take_effect_when_i
     await target.until(1000)
     assert await target.status() == "paused"
     assert not target.alerts
+
+
+async def test_lists_in_the_temporal_ui_know_of_the_status_after_a_while(pulses: PulseWorld) -> None:
+    target = await pulses.create(period_seconds=3600)
+    await target.ping(Event.FAIL)
+    assert (await target.handle.describe()).typed_search_attributes.get(STATUS) is None
+    await target.until(61)
+    shown = (await target.handle.describe()).typed_search_attributes
+    assert (shown.get(STATUS), shown.get(OWNER)) == ("down", "account")
+    await target.ping()
+    await target.until(70)
+    await target.ping(Event.FAIL)
+    await target.until(200)
+    upserts = [
+        event async for event in target.handle.fetch_history_events() if "UPSERT" in EventType.Name(event.event_type)
+    ]
+    assert len(upserts) == 1
