@@ -43,7 +43,7 @@ class Settings(BaseSettings):
 
     secret_key: SecretStr | None = Field(
         None,
-        description="Signs sessions and encrypts channels; 32 characters or more, the same in all gateways and workers.",
+        description="Signs sessions, encrypts channels; 32 characters or more, the same in all gateways and workers.",
     )
     session_hours: int = Field(24 * 14, ge=1, description="Hours until a login expires.")
     cookie_secure: bool = Field(False, description="Send cookies over HTTPS only; set it behind TLS.")

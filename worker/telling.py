@@ -23,6 +23,10 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS: Final = 1.0
 """How often it looks without being woken: for what other processes wrote, and for what a crash left behind."""
 
+ROUND_SECONDS: Final = 0.2
+"""From one round to the next, at least: in a storm every alert wakes it, and rounds would take the time that the
+others need to be raised. The first one does not wait."""
+
 BUSY_SECONDS: Final = 0.05
 LONGEST_BACKOFF_SECONDS: Final = 10.0
 MAX_STARTS: Final = 16
@@ -53,8 +57,9 @@ class Telling:
 
     async def run(self) -> None:
         """Tells until cancelled. Errors are logged, and what they left undone is done later."""
-        failures = 0
+        failures, loop = 0, asyncio.get_running_loop()
         while True:
+            begun = loop.time()
             # Cleared first: who wakes us from here on has another round.
             self._woken.clear()
             try:
@@ -70,6 +75,7 @@ class Telling:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
+            await asyncio.sleep(max(0.0, begun + ROUND_SECONDS - loop.time()))
 
     async def _round(self) -> float:
         """Returns for how many seconds there is nothing to do, unless it is woken."""
