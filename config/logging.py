@@ -15,6 +15,7 @@ REDACTED = "***"
 
 _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"ppk_[A-Za-z0-9_\-]+"), f"ppk_{REDACTED}"),
+    (re.compile(r"whsec_[A-Za-z0-9+/=_\-]+"), f"whsec_{REDACTED}"),
     # A query value, as in an address of ours that an HTTP library logs.
     (re.compile(r"(?i)\b(key|api_key|apikey|token|password|secret)=[^&\s\"'<>]+"), rf"\1={REDACTED}"),
     # A member of a JSON body, also inside a string where its quotes are escaped.

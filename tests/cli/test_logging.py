@@ -27,6 +27,7 @@ def _logging_as_it_was() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("text", "redacted"),
     [
+        ("signed with whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw=", "signed with whsec_***"),
         (f"the key {KEY}.", "the key ppk_***."),
         ("GET /dhk/x?stage=1&key=abc&start=yes", "GET /dhk/x?stage=1&key=***&start=yes"),
         ('{"key": "abc", "keyboard": "qwerty"}', '{"key": "***", "keyboard": "qwerty"}'),
