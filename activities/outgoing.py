@@ -125,9 +125,9 @@ class Outgoing:
             try:
                 return await self._transport.handle_async_request(request)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                failure = f"No connection to {host}: {error or 'it does not answer'}."
+                failure = f"No connection to {host}: {str(error) or 'it does not answer'}."
             except httpx.TransportError as error:
-                raise TryLater(f"{host} broke off: {error or type(error).__name__}.") from None
+                raise TryLater(f"{host} broke off: {str(error) or type(error).__name__}.") from None
         raise TryLater(failure)
 
     async def _answer_of(self, response: httpx.Response) -> str:

@@ -42,6 +42,16 @@ class PulseSnapshot:
 
 
 @dataclass(frozen=True)
+class PulseRules:
+    """The rules of a pulse, since `changed_at`. `pings_are_missing`: some that were received before, and to which the
+    rules before apply, have not come to the workflow."""
+
+    definition: PulseDefinition
+    changed_at: datetime
+    pings_are_missing: bool = False
+
+
+@dataclass(frozen=True)
 class SilenceClaim:
     """That a pulse was silent until a moment, as far as its workflow knows: of `known` pings, and of the `outages`
     since a moment."""
@@ -119,11 +129,15 @@ class PulseActivities:
         return PulseSnapshot(definition, state, delivered, standing.version, standing.revision, tuple(unrecorded))
 
     @activity.defn
-    async def read_pulse_definition(self, pulse_id: str) -> PulseDefinition | None:
+    async def read_pulse_rules(self, question: PulseQuestion) -> PulseRules | None:
         """The rules as they are now; None if the pulse was deleted."""
-        async with self._sessions() as session:
-            pulse = await pulses.get_pulse(session, pulse_id)
-            return pulses.definition_of(pulse) if pulse is not None else None
+        async with snapshot(self._sessions) as session:
+            pulse = await pulses.get_pulse(session, question.pulse_id)
+            if pulse is None:
+                return None
+            subject, changed_at = pulse_subject(pulse.id), pulse.updated_at
+            are_missing = await pings.is_on_its_way(session, subject, changed_at, question.known)
+            return PulseRules(pulses.definition_of(pulse), changed_at, are_missing)
 
     @activity.defn
     async def record_pulse(self, recording: PulseRecording) -> PulseRecorded:

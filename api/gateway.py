@@ -77,7 +77,9 @@ class Gateway:
         assert self._settings.database_url is not None
         self._joining = JoiningConnection(self._settings.database_url.get_secret_value(), self.id)
         self.journal = Journal(self._sessions, self.id, self._joining, self._kept, utc_now)
-        self._housekeeping = Housekeeping(self._sessions, self.courier, self.temporal, self.id)
+        self._housekeeping = Housekeeping(
+            self._sessions, self.courier, self.temporal, self.id, lambda: self.journal.is_refusing
+        )
         self._tasks = [
             asyncio.create_task(self.journal.run(), name="journal"),
             asyncio.create_task(self._clear_outbox(), name="outbox"),

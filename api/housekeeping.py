@@ -29,8 +29,16 @@ class Housekeeping:
     all later ones stay in the outbox too, until everything up to them was read from there.
     """
 
-    def __init__(self, sessions: Sessions, courier: Courier, temporal: Temporal, gateway_id: int) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        courier: Courier,
+        temporal: Temporal,
+        gateway_id: int,
+        is_refusing: Callable[[], bool],
+    ) -> None:
         self._sessions = sessions
+        self._is_refusing = is_refusing
         self._temporal = temporal
         self._courier = courier
         self._gateway_id = gateway_id
@@ -66,6 +74,9 @@ class Housekeeping:
         return self._left_out_up_to > self._entered.get(self._gateway_id, 0)
 
     async def _beat(self) -> None:
+        """Not while pings are refused: nobody is to be called silent whose pings we did not take."""
+        if self._is_refusing():
+            return
         async with transaction(self._sessions) as session:
             await gateways.beat(session, self._gateway_id, utc_now())
 

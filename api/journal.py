@@ -4,6 +4,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
+from math import inf
+from time import monotonic
 from typing import Final
 
 import psycopg
@@ -22,6 +24,8 @@ MAX_WAITING: Final = 5_000
 RETRY_SECONDS: Final = 2
 CONFLICT_RETRIES: Final = 20
 SETTLE_RETRY_SECONDS: Final = 0.2
+REFUSING_SECONDS: Final = 5.0
+"""A gateway that could not keep a ping is taken for one that cannot, until it keeps one, or for so long."""
 
 _NOT_KEPT: Final = "The ping could not be kept; send it again."
 
@@ -54,6 +58,12 @@ class Journal:
         self._arrived = asyncio.Event()
         self._last_id = 0
         self._is_settling = False
+        self._refused_at = -inf
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether pings could not be kept a moment ago, and none could since."""
+        return self._is_settling or monotonic() - self._refused_at < REFUSING_SECONDS
 
     async def append(self, ping: NewPing) -> Appended:
         """Returns when the ping is committed, or was refused. Raises Unavailable if it could not be kept."""
@@ -101,6 +111,7 @@ class Journal:
         try:
             results = await self._keep([ping for ping, _ in batch])
         except Unavailable as error:
+            self._refused_at = monotonic()
             self._fail(batch, error)
             return
         except Exception as error:
@@ -111,8 +122,12 @@ class Journal:
                     await self._flush([item])
                 return
             log.error("pings could not be journaled", pings=len(batch), error=type(cause).__name__)
-            self._fail(batch, _answer_to(cause))
+            answer = _answer_to(cause)
+            if isinstance(answer, Unavailable):
+                self._refused_at = monotonic()
+            self._fail(batch, answer)
             return
+        self._refused_at = -inf
         metrics.BATCH_SIZE.observe(len(batch))
         for (_, future), result in zip(batch, results, strict=True):
             if isinstance(result, Journaled):

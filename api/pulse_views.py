@@ -131,19 +131,20 @@ class UptimeView(BaseModel):
 async def current_states(session: AsyncSession, pulses: Collection[Pulse]) -> dict[str, PulseState]:
     """By id. Callers read their own writes: pings and rules that a workflow has not recorded yet are folded in."""
     recorded = await list_recorded(session, [pulse.id for pulse in pulses])
-    now = utc_now()
-    return {pulse.id: _fold(definition_of(pulse), recorded.get(pulse.id, Recorded()), now) for pulse in pulses}
+    return {
+        pulse.id: _fold(definition_of(pulse), recorded.get(pulse.id, Recorded()), pulse.updated_at) for pulse in pulses
+    }
 
 
-def _fold(definition: PulseDefinition, recorded: Recorded, now: datetime) -> PulseState:
+def _fold(definition: PulseDefinition, recorded: Recorded, changed_at: datetime) -> PulseState:
     """Without the deadlines since the latest ping: only its workflow knows whether there was silence."""
     standing = recorded.standing
     state = state_of(standing) if standing is not None else first_state(definition)
-    if recorded.unrecorded:
-        state = advance(definition, state, recorded.unrecorded).state
     if standing is not None and standing.revision < definition.revision:
-        state = redefine(definition, state, now).state
-    return state
+        before = [ping for ping in recorded.unrecorded if ping.at <= changed_at]
+        state = redefine(definition, advance(definition, state, before).state, changed_at).state
+        return advance(definition, state, [ping for ping in recorded.unrecorded if ping.at > changed_at]).state
+    return advance(definition, state, recorded.unrecorded).state
 
 
 async def pulse_views(session: AsyncSession, pulses: Sequence[Pulse], base_url: str) -> list[PulseView]:

@@ -1,10 +1,10 @@
 """Alerts: what is worth telling, written in the transaction of the status that it tells of."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Index, Integer, select, tuple_
+from sqlalchemy import Boolean, Index, Integer, select, tuple_, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -101,6 +101,12 @@ async def raise_alerts(session: AsyncSession, alerts: Iterable[Alert], now: date
         )
     )
     return len(rows)
+
+
+async def depend_held_alerts(session: AsyncSession, subject: str, depends_on: Collection[str]) -> None:
+    """Those that are held because of what the subject depended on, go by what it depends on now."""
+    held = update(AlertRow).where(AlertRow.subject == subject, AlertRow.state == "held")
+    await session.execute(held.values(depends_on=list(depends_on)).execution_options(synchronize_session=False))
 
 
 async def get_alert(session: AsyncSession, alert_id: str) -> AlertRow | None:

@@ -18,7 +18,6 @@ with workflow.unsafe.imports_passed_through():
     )
     from domain.pings import PingFact
     from domain.pulse_rules import Advanced, advance, expectation, next_deadline, outages_matter_since, redefine
-    from domain.pulses import PulseDefinition
     from temporal_workflows.inbox import MAX_HANDED_ON, Delivery, Inbox, remembered, unseen
     from temporal_workflows.options import READ_MODEL
     from temporal_workflows.rechecks import recheck_gap
@@ -147,6 +146,7 @@ class PulseWorkflow:
         told = unseen(arrivals, self._loaded().delivered).told
         for first in range(0, len(told), MAX_FOLDED):
             if not await self._advance(told[first : first + MAX_FOLDED], until=None):
+                await self._wait_for_more()
                 return
         self._inbox.remove(arrivals)
 
@@ -163,8 +163,6 @@ class PulseWorkflow:
             recorded = await self._record(advanced, delivered, self._claim(advanced))
             if recorded.is_uncertain:
                 self._rechecks += 1
-                if pings:
-                    await self._wait_for_more()
                 return False
             if recorded.outages is None:
                 return recorded.is_written
@@ -179,31 +177,51 @@ class PulseWorkflow:
         return SilenceClaim(since, advanced.silent_until, self._inbox.known(run.delivered), run.state.outages)
 
     async def _wait_for_more(self) -> None:
-        """For pings that came before those in the inbox, and are still held by another gateway."""
+        """If something is not certain: for pings that came before those in the inbox, and are still held elsewhere."""
         arrived = len(self._inbox.arrivals)
-        with suppress(TimeoutError):
-            await workflow.wait_condition(
-                lambda: len(self._inbox.arrivals) > arrived, timeout=recheck_gap(self._rechecks)
-            )
+        if self._rechecks:
+            with suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: len(self._inbox.arrivals) > arrived, timeout=recheck_gap(self._rechecks)
+                )
 
     async def _take_new_rules(self) -> None:
+        """Goes on by other rules from the moment on at which they were given; until then, the old ones apply."""
         self._has_new_rules = False
-        definition = await workflow.execute_local_activity_method(
-            PulseActivities.read_pulse_definition, self._start.pulse_id, **READ_MODEL
+        known = self._inbox.known(self._loaded().delivered)
+        rules = await workflow.execute_local_activity_method(
+            PulseActivities.read_pulse_rules, PulseQuestion(self._start.pulse_id, known), **READ_MODEL
         )
         self._has_worked()
-        await self._hold_to(definition)
-
-    async def _hold_to(self, definition: PulseDefinition | None) -> None:
-        """Goes on by other rules; None if there are none any more."""
-        if definition is None:
+        if rules is None:
             self._is_gone = True
             return
-        run = self._loaded()
-        if definition.revision == run.revision:
+        if rules.pings_are_missing:
+            self._rechecks += 1
+        if rules.pings_are_missing or not await self._settle_until(rules.changed_at):
+            self._has_new_rules = True
+            await self._wait_for_more()
             return
-        self._run = run = replace(run, definition=definition, revision=definition.revision)
-        await self._record(redefine(definition, run.state, workflow.now()), run.delivered)
+        run = self._loaded()
+        if rules.definition.revision != run.revision:
+            self._run = run = replace(run, definition=rules.definition, revision=rules.definition.revision)
+            await self._record(redefine(rules.definition, run.state, rules.changed_at), run.delivered)
+
+    async def _settle_until(self, moment: datetime) -> bool:
+        """Takes in the pings that came until then, and calls the deadlines. False if that is not certain yet."""
+        run = self._loaded()
+        if run.definition.revision != run.revision:
+            # It has just been loaded, and does not know the rules that applied.
+            return True
+        told = unseen(self._inbox.arrivals, self._loaded().delivered).told
+        later = {ping.gateway: ping.id for ping in reversed(told) if ping.at > moment}
+        until_then = [ping for ping in told if ping.id < later.get(ping.gateway, ping.id + 1)]
+        for first in range(0, len(until_then), MAX_FOLDED):
+            if not await self._advance(until_then[first : first + MAX_FOLDED], until=None):
+                return False
+        run = self._loaded()
+        deadline = next_deadline(run.definition, run.state)
+        return deadline is None or deadline.at > moment or await self._advance([], until=moment)
 
     async def _record(
         self, advanced: Advanced, delivered: dict[int, int], silence: SilenceClaim | None = None

@@ -29,7 +29,7 @@ def subject_activities(sessions: Sessions, clock: Callable[[], datetime], told: 
         instances.record,
         instances.confirm_silence,
         pulses.load_pulse,
-        pulses.read_pulse_definition,
+        pulses.read_pulse_rules,
         pulses.record_pulse,
         processes.follow_run,
     ]

@@ -6,6 +6,7 @@ apprise blocks, and does as it likes with the network: it gets a process of its 
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from domain.networks import Network
 
 TIMEOUT_SECONDS: Final = 30.0
 _MAX_TITLE: Final = 250
+_EXHAUSTED: Final = "The service's answer is too large."
 _PROCESSES: Final = 4
 """At a time; each takes half a second of one core and 60 MB."""
 
@@ -77,7 +79,8 @@ async def _run(job: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
     except TimeoutError:
         raise TryLater(f"The service did not answer within {timeout_seconds:g} seconds.") from None
     except ValueError:
-        raise TryLater("apprise ended without an answer.") from None
+        is_killed = process.returncode in (-signal.SIGKILL, -signal.SIGXCPU)
+        raise TryLater(_EXHAUSTED if is_killed else "apprise ended without an answer.") from None
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
@@ -93,6 +96,8 @@ def _judged(answer: dict[str, Any]) -> Receipt:
             raise Undeliverable("apprise does not understand the URL.")
         case "refused":
             raise Undeliverable(REFUSAL.format(host=answer["host"], address=answer["address"]))
+        case "exhausted":
+            raise TryLater(_EXHAUSTED)
         case "unresolved":
             raise TryLater(f"{answer['detail']} cannot be resolved.")
     status, detail = answer.get("status"), answer.get("detail") or "The service did not take it."

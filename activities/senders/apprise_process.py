@@ -11,10 +11,12 @@ import logging
 import mimetypes
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
 import sys
+from contextlib import suppress
 from typing import Any, Final
 
 from domain.networks import Reach
@@ -23,6 +25,10 @@ _RUNS_PROGRAMS: Final = (
     "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "pty.spawn",
 )  # fmt: skip
 _LIFETIME_SECONDS: Final = 60
+_CPU_SECONDS: Final = 25
+_MEMORY_BYTES: Final = 1 << 30
+"""Of address space. apprise with all its services loaded takes about 200 MB of it."""
+
 _TALKS: Final = ("socket.connect", "socket.sendto", "socket.sendmsg")
 
 
@@ -95,17 +101,30 @@ def _readable() -> tuple[str, ...]:
     return tuple(roots + [os.path.realpath(path) for path in files if path])
 
 
+def _limit() -> None:
+    """apprise reads an answer to its end, and some receiver's may have none."""
+    # With soft and hard alike it is killed; a mere SIGXCPU would dump a core, which has the secrets of the URL.
+    for limit, most in ((resource.RLIMIT_AS, _MEMORY_BYTES), (resource.RLIMIT_CPU, _CPU_SECONDS)):
+        # macOS does not let everything be limited, and a lower limit may be set already.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(limit, (most, most))
+
+
 class _LastWord(logging.Handler):
     """The last warning: apprise says there why it failed, without secrets."""
 
     text = ""
+    is_exhausted = False
 
     def emit(self, record: logging.LogRecord) -> None:
         self.text = record.getMessage()[:300]
+        # apprise catches whatever a service raises, and logs it.
+        if record.exc_info and isinstance(record.exc_info[1], MemoryError):
+            self.is_exhausted = True
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """`outcome` is sent, invalid, refused, unresolved or failed; see `activities.senders.apprise`."""
+    """`outcome` is sent, invalid, exhausted, refused, unresolved or failed; see `activities.senders.apprise`."""
     import apprise
 
     last_word = _LastWord(logging.WARNING)
@@ -131,6 +150,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     sender.add(service)
     if sender.notify(body=job["body"], title=job["title"], notify_type=job["type"], body_format="text"):
         return {"outcome": "sent"}
+    if last_word.is_exhausted:
+        return {"outcome": "exhausted"}
     if fence.refusals:
         host, address = fence.refusals[-1].split("\n")
         return {"outcome": "refused", "host": host, "address": address}
@@ -141,6 +162,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    _limit()
     # If the worker is killed, nobody else ends this.
     signal.alarm(_LIFETIME_SECONDS)
     job = json.load(sys.stdin)

@@ -33,26 +33,28 @@ DATABASE_TIMEOUT_SECONDS: Final = 2.0
 
 
 class Health(BaseModel):
-    """`degraded`: pings are taken, and delivered once Temporal is back."""
+    """`degraded`: pings are taken, and delivered once Temporal is back. A database that is `refusing` answers, but
+    could not keep the last pings: its disk may be full."""
 
     status: Literal["ok", "degraded", "unavailable"]
-    database: Literal["ok", "unreachable"]
+    database: Literal["ok", "unreachable", "refusing"]
     temporal: Literal["ok", "unreachable"]
 
 
-_UNAVAILABLE: Final[Responses] = {503: {"description": "Postgres does not answer.", "model": Health}}
+_UNAVAILABLE: Final[Responses] = {503: {"description": "Postgres does not answer, or keeps no pings.", "model": Health}}
 
 
 @router.get("/health", openapi_extra=PUBLIC, responses=_UNAVAILABLE)
 async def health(request: Request, response: Response, sessions: SessionsDep) -> Health:
-    """200 while Postgres answers: pings are taken. Temporal may be away meanwhile; they are delivered later."""
+    """200 while pings are taken. Temporal may be away meanwhile; they are delivered later."""
     gateway: Gateway = request.app.state.gateway
     database, temporal = await asyncio.gather(_database_answers(sessions), gateway.temporal.is_reachable())
-    if not database:
+    takes_pings = database and not gateway.journal.is_refusing
+    if not takes_pings:
         response.status_code = 503
     return Health(
-        status="ok" if database and temporal else "degraded" if database else "unavailable",
-        database="ok" if database else "unreachable",
+        status="ok" if takes_pings and temporal else "degraded" if takes_pings else "unavailable",
+        database="ok" if takes_pings else "refusing" if database else "unreachable",
         temporal="ok" if temporal else "unreachable",
     )
 

@@ -25,7 +25,7 @@ from domain.pulse_alerts import deleted_alert
 from domain.pulses import MAX_NAME, PulseDefinition, PulseStatus, validate
 from domain.slugs import slug_of
 from domain.subjects import pulse_source, pulse_subject
-from storage.alerts import raise_alerts
+from storage.alerts import depend_held_alerts, raise_alerts
 from storage.base import Sessions, snapshot, transaction
 from storage.channels import attach
 from storage.pulse_reads import list_pulses, was_pinged
@@ -197,6 +197,8 @@ async def _hold_to(session: AsyncSession, pulse: Pulse, definition: PulseDefinit
     """Raises Conflict when the slug is taken."""
     if await slug_is_taken(session, pulse.account_id, definition.slug, other_than=pulse.id):
         raise _taken(definition.slug)
+    if definition.depends_on != tuple(pulse.depends_on):
+        await depend_held_alerts(session, pulse_subject(pulse.id), definition.depends_on)
     for name, value in columns_of(definition).items():
         setattr(pulse, name, value)
     pulse.revision += 1

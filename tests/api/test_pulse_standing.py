@@ -184,3 +184,19 @@ async def test_the_trouble_of_a_pulse_ends_with_its_deletion(ours: Calls) -> Non
     alerts = (await ours.get("/api/alerts", subject=pulse_subject(pulse_id)))["alerts"]
     assert [alert["kind"] for alert in alerts] == ["pulse_deleted", "pulse_down"]
     assert len({alert["trouble"] for alert in alerts}) == 1
+
+
+async def test_what_is_held_for_a_dependency_goes_by_what_the_pulse_depends_on_now(ours: Calls) -> None:
+    parent = (await create(ours))["id"]
+    child = (await create(ours, depends_on=[parent]))["id"]
+    for pulse_id in (parent, child):
+        await ours.get(f"/hbk/{pulse_id}/fail")
+        await recorded(ours, pulse_id, "down")
+
+    async def held() -> list[dict[str, Any]]:
+        return list((await ours.get("/api/alerts", subject=pulse_subject(child), state="held"))["alerts"])
+
+    (alert,) = await until(held)
+    assert alert["depends_on"] == [parent]
+    await patch(ours, child, depends_on=[])
+    assert [alert["depends_on"] for alert in await held()] == [[]]

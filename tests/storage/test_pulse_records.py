@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import update
 
 from activities.pulses import PulseActivities, PulseQuestion, PulseRecording, SilenceClaim
 from config.clock import utc_now
@@ -18,7 +19,7 @@ from storage.alerts import list_alerts
 from storage.base import Sessions, transaction
 from storage.gateways import Life, register_gateway
 from storage.journal import append
-from storage.pulses import get_standing, list_behind
+from storage.pulses import Pulse, get_standing, list_behind
 from storage.rows import Journaled, NewPing
 from storage.transitions import list_transitions
 from tests.storage.conftest import GATEWAY, SECOND
@@ -57,9 +58,9 @@ class Target:
             await outbox.delete_delivered(session, [fact.id for fact in facts])
 
     async def definition(self) -> PulseDefinition:
-        definition = await self.activities.read_pulse_definition(self.id)
-        assert definition is not None
-        return definition
+        rules = await self.activities.read_pulse_rules(PulseQuestion(self.id))
+        assert rules is not None
+        return rules.definition
 
     async def recording(
         self, *facts: PingFact, version: int = 1, silence: SilenceClaim | None = None
@@ -187,3 +188,20 @@ async def test_a_state_comes_back_as_it_was(target: Target) -> None:
     assert loaded is not None
     assert loaded.state == recording.state
     assert pulse_subject(loaded.definition.id) == target.subject
+
+
+async def test_rules_wait_for_the_pings_that_came_before_they_changed(target: Target) -> None:
+    before = await target.ping()
+    async with transaction(target.sessions) as session:
+        await session.execute(update(Pulse).where(Pulse.id == target.id).values(updated_at=utc_now()))
+    after = await target.ping(gateway=OTHER_GATEWAY)
+
+    async def are_missing(**known: int) -> bool:
+        gateways = {int(name.removeprefix("of_")): last for name, last in known.items()}
+        rules = await target.activities.read_pulse_rules(PulseQuestion(target.id, gateways))
+        assert rules is not None
+        return rules.pings_are_missing
+
+    assert await are_missing()
+    assert await are_missing(**{f"of_{OTHER_GATEWAY}": after.id})
+    assert not await are_missing(**{f"of_{GATEWAY}": before.id})

@@ -11,7 +11,7 @@ from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
-from activities.pulses import PulseQuestion, PulseRecorded, PulseRecording, PulseSnapshot
+from activities.pulses import PulseQuestion, PulseRecorded, PulseRecording, PulseRules, PulseSnapshot
 from api.delivery import Temporal
 from domain.instances import Outage
 from domain.pings import Event, PingFact, PingStatus
@@ -31,10 +31,14 @@ class Target:
     created_at: datetime
     environment: WorkflowEnvironment
     delivered: list[PingFact] = field(default_factory=list)
+    on_their_way: list[PingFact] = field(default_factory=list)
+    """Journaled, and not delivered yet."""
+
     recordings: list[PulseRecording] = field(default_factory=list)
     questions: list[datetime] = field(default_factory=list)
     """When the workflow claimed that it had been silent."""
 
+    changed_at: datetime | None = None
     is_certain: bool = True
     outages: tuple[Outage, ...] = ()
     is_stale: bool = False
@@ -67,6 +71,7 @@ class Target:
     async def redefine(self, **rules: Any) -> None:
         """Changes the rules, as a user does, and returns once they are taken up."""
         self.definition = replace(self.definition, revision=self.definition.revision + 1, **rules)
+        self.changed_at = await self.now()
         await self.temporal.tell_of_new_rules(self.definition.id)
         while self.recordings[-1].revision != self.definition.revision:
             await self.handle.query(PulseWorkflow.state)
@@ -131,7 +136,7 @@ class PulseWorld:
 
     @property
     def activities(self) -> Sequence[Any]:
-        return [self.load_pulse, self.read_pulse_definition, self.record_pulse]
+        return [self.load_pulse, self.read_pulse_rules, self.record_pulse]
 
     @activity.defn
     async def load_pulse(self, question: PulseQuestion) -> PulseSnapshot | None:
@@ -148,9 +153,16 @@ class PulseWorld:
         )
 
     @activity.defn
-    async def read_pulse_definition(self, pulse_id: str) -> PulseDefinition | None:
-        target = self._targets[pulse_id]
-        return None if target.is_deleted else target.definition
+    async def read_pulse_rules(self, question: PulseQuestion) -> PulseRules | None:
+        target = self._targets[question.pulse_id]
+        if target.is_deleted:
+            return None
+        changed_at = target.changed_at or target.created_at
+        target.questions.append(await self._environment.get_current_time())
+        missing = any(
+            fact.id > question.known.get(fact.gateway, 0) for fact in target.on_their_way if fact.at <= changed_at
+        )
+        return PulseRules(target.definition, changed_at, missing)
 
     @activity.defn
     async def record_pulse(self, recording: PulseRecording) -> PulseRecorded:

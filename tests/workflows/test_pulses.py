@@ -1,5 +1,6 @@
 """What a pulse's workflow does as time passes, on a server that skips it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -368,3 +369,28 @@ async def test_lists_in_the_temporal_ui_know_of_the_status_after_a_while(pulses:
         event async for event in target.handle.fetch_history_events() if "UPSERT" in EventType.Name(event.event_type)
     ]
     assert len(upserts) == 1
+
+
+async def test_a_change_of_rules_does_not_overtake_the_pings_before_it(pulses: PulseWorld) -> None:
+    """A recovery, and then a pause before it was delivered; a failure while it was paused, and then a resume."""
+    target = await pulses.create(period_seconds=600)
+    await target.ping(Event.FAIL)
+    await target.until(10)
+    recovery = await target.fact()
+    target.on_their_way = [recovery]
+    await target.until(20)
+    paused = asyncio.create_task(target.redefine(paused_at=await target.now()))
+    await target.asked_again()
+    assert await target.status() == "down"
+    await target.deliver(recovery)
+    await paused
+    await target.until(30)
+    failure = await target.fact(Event.FAIL)
+    await target.until(40)
+    target.on_their_way = [failure]
+    resumed = asyncio.create_task(target.redefine(paused_at=None))
+    await target.asked_again()
+    await target.deliver(failure, await target.fact(at=target.created_at + timedelta(seconds=45)))
+    await resumed
+    assert target.history == [("down", 0), ("up", 10), ("paused", 20), ("up", 40)]
+    assert target.alerts == [("pulse_down", 0), ("pulse_recovered", 10)]
