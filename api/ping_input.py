@@ -20,6 +20,13 @@ MAX_LEVELS: Final = 64
 """Of nesting: what every reader of a payload, serializers included, copes with."""
 
 _MAX_PARAMETERS: Final = 100
+_FORM: Final = "application/x-www-form-urlencoded"
+_FORM_NAMES: Final = frozenset(
+    {
+        "key", "status", "error", "exit_code", "rid", "run_id", "agent", "stage", "stagePath", "stagename", "start",
+        "final", "instance_id", "idempotency_key", "create", "period", "grace", "cron", "timezone",
+    }
+)  # fmt: skip
 _YES: Final = frozenset({"yes", "true", "1", "y", "on"})
 _NO: Final = frozenset({"no", "false", "0", "n", "off", ""})
 
@@ -78,9 +85,25 @@ async def read_body(request: Request) -> Body:
         else:
             if isinstance(members, dict):
                 return Body(members, None, len(raw))
+    if not is_json and (fields := _form_of(request, text)):
+        return Body(fields, None, len(raw))
     if "\x00" in text:
         raise InvalidRequest.of_field("body", "contains NUL characters")
     return Body({}, redact(text), len(raw))
+
+
+def _form_of(request: Request, text: str) -> dict[str, Any] | None:
+    """The fields of a form that has nothing but parameters of pings. Any other is text: curl -d 'disk full'."""
+    if not request.headers.get("content-type", "").lower().startswith(_FORM):
+        return None
+    try:
+        pairs = parse_qsl(
+            text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=_MAX_PARAMETERS
+        )
+    except ValueError:
+        return None
+    fields = dict(reversed(pairs))
+    return fields if fields.keys() <= _FORM_NAMES else None
 
 
 def _loads(text: str) -> Any:
@@ -179,7 +202,7 @@ class Parameters:
         except (ValueError, OverflowError):
             number = math.nan
         if not least <= number <= most:
-            raise InvalidRequest.of_field(name, f"must be a number from {least:g} to {most:g}")
+            raise InvalidRequest.of_field(name, f"must be a number from {least:.15g} to {most:.15g}")
         return number
 
     def content(self, body: Body, idempotency_header: str | None, *, inner: str | None = None) -> Content:

@@ -68,6 +68,8 @@ def parse_pulse_ping(
     create = None
     if parameters.flag("create"):
         check_slug("target", target)
+        if any(parameters.get(name)[1] is not None for name in ("cron", "timezone")):
+            raise InvalidRequest.of_field("cron", "cannot be given by a ping; define the pulse with POST /api/pulses")
         create = NewPulse(
             parameters.number("period", MIN_PERIOD_SECONDS, MAX_PERIOD_SECONDS) or DEFAULT_PERIOD_SECONDS,
             _or(parameters.number("grace", 0, MAX_SECONDS), DEFAULT_GRACE_SECONDS),

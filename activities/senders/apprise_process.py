@@ -111,16 +111,15 @@ def _limit() -> None:
 
 
 class _LastWord(logging.Handler):
-    """The last warning: apprise says there why it failed, without secrets."""
+    """The last warning: apprise says there why it failed, without secrets. `is_exhausted`: memory did not suffice."""
 
     text = ""
     is_exhausted = False
 
     def emit(self, record: logging.LogRecord) -> None:
         self.text = record.getMessage()[:300]
-        # apprise catches whatever a service raises, and logs it.
-        if record.exc_info and isinstance(record.exc_info[1], MemoryError):
-            self.is_exhausted = True
+        # apprise catches whatever a service raises, and tells of it without saying what it was.
+        self.is_exhausted |= isinstance(sys.exc_info()[1], MemoryError)
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:

@@ -161,3 +161,11 @@ async def test_one_that_is_given_up_is_killed(receiver: HttpReceiver) -> None:
     with pytest.raises(asyncio.CancelledError):
         await sending
     assert processes() == []
+
+
+async def test_an_answer_without_an_end_is_given_up(receiver: HttpReceiver) -> None:
+    receiver.answers = [Answer(further_bytes=4 << 30)]
+    answered = await outcome(apprise_sender(LOOPBACK)(envelope(address(receiver))))
+    assert isinstance(answered, TryLater)
+    assert answered.detail == "The service's answer is too large."
+    assert processes() == []

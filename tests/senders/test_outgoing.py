@@ -1,5 +1,8 @@
 """Requests to addresses that users have chosen."""
 
+import asyncio
+import socket
+import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -217,10 +220,25 @@ async def test_of_a_long_answer_the_beginning_is_read(outgoing: Outgoing, receiv
 
 async def test_broken_connections_are_tried_later(outgoing: Outgoing, receiver: HttpReceiver) -> None:
     receiver.answers = [Answer(drops=True)]
-    assert isinstance(await post(outgoing, receiver.url()), TryLater)
+    dropped = await post(outgoing, receiver.url())
+    assert isinstance(dropped, TryLater)
+    assert dropped.detail.startswith("127.0.0.1 broke off: Server disconnected")
     nobody = await post(outgoing, "http://127.0.0.1:1/")
     assert isinstance(nobody, TryLater)
     assert nobody.detail.startswith("No connection to 127.0.0.1: ")
+
+
+async def test_an_error_without_a_text_is_told_by_its_name(outgoing: Outgoing) -> None:
+    async def reset(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("socket")
+        # Closed like that, the connection is reset, for which httpx has no words.
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+
+    async with await asyncio.start_server(reset, "127.0.0.1", 0) as server:
+        broken = await post(outgoing, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    assert isinstance(broken, TryLater)
+    assert broken.detail == "127.0.0.1 broke off: ReadError."
 
 
 async def test_a_name_that_does_not_exist_is_tried_later() -> None:

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+_BLOCK_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class Received:
@@ -37,7 +39,8 @@ class Received:
 
 @dataclass(frozen=True)
 class Answer:
-    """`hangs` before the answer, `stalls` in the middle of its body, or `drops` the connection."""
+    """`hangs` before the answer, `stalls` in the middle of its body, or `drops` the connection. Goes on with
+    `further_bytes` behind the body, whose length it does not tell then."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -45,6 +48,7 @@ class Answer:
     hangs: bool = False
     stalls: bool = False
     drops: bool = False
+    further_bytes: int = 0
 
 
 @dataclass
@@ -88,14 +92,18 @@ class HttpReceiver:
             return False
         if answer.hangs:
             await asyncio.Event().wait()
-        lines = [f"HTTP/1.1 {answer.status} Some", f"Content-Length: {len(answer.body)}"]
+        length = [] if answer.further_bytes else [f"Content-Length: {len(answer.body)}"]
+        lines = [f"HTTP/1.1 {answer.status} Some", *length]
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]
         body = answer.body[: len(answer.body) // 2] if answer.stalls else answer.body
         writer.write("\r\n".join([*lines, "", ""]).encode() + body)
         await writer.drain()
         if answer.stalls:
             await asyncio.Event().wait()
-        return True
+        for _ in range(0, answer.further_bytes, _BLOCK_BYTES):
+            writer.write(bytes(_BLOCK_BYTES))
+            await writer.drain()
+        return not answer.further_bytes
 
     async def stop(self) -> None:
         tasks = list(self._tasks)
