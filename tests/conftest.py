@@ -1,9 +1,10 @@
 """Real servers for all tests: Postgres and Temporal once a run, a database and a stack where a test asks for them."""
 
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 import psycopg
 import pytest
@@ -19,6 +20,19 @@ from tests.support.stack import Stack, make_account, make_settings, temporal_ser
 from worker.main import worker_on
 
 StartGateway = Callable[..., str]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """A temporary directory for this session alone. The one that pytest's sessions share is closed to all other users
+    whenever one begins, and the servers of those that run cannot come back after a crash."""
+    if config.option.basetemp is None and not hasattr(config, "workerinput"):
+        config.option.basetemp = mkdtemp(prefix="pingpulse-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(config.option.basetemp, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ class Step:
 
 
 STEPS: Final = {
-    "alert written": Step(activities.pulses, "raise_alerts", after=True, if_=lambda count: count > 0),
+    "alert due": Step(activities.pulses, "_write", if_=lambda arguments: bool(arguments[1].alerts)),
     "alert committed": Step(Telling, "wake"),
     "message written": Step(worker.telling, "form_messages", after=True, if_=lambda formed: bool(formed.messages)),
     "message committed": Step(Telling, "_hand_over", if_=lambda arguments: bool(arguments[1])),
