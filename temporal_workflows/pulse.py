@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from domain.pings import PingFact
     from domain.pulse_rules import Advanced, advance, expectation, next_deadline, outages_matter_since, redefine
+    from domain.pulses import PulseStatus
     from temporal_workflows.inbox import MAX_HANDED_ON, Delivery, Inbox, remembered, unseen
     from temporal_workflows.options import READ_MODEL
     from temporal_workflows.rechecks import recheck_gap
@@ -61,6 +62,7 @@ class PulseWorkflow:
         self._rechecks = 0
         self._worked_at = 0
         self._is_gone = False
+        self._announced: PulseStatus | None = None
         self._shows_at: datetime | None = None
         """When the status that lists in the Temporal UI have is to be put right."""
 
@@ -280,8 +282,9 @@ class PulseWorkflow:
         workflow.set_current_details(f"**{name}** {state.status}" + (f": {state.reason}" if state.reason else ""))
         if workflow.info().typed_search_attributes.get(STATUS) == state.status:
             self._shows_at = None
-        elif self._shows_at is None:
+        elif self._announced is not state.status:
             self._shows_at = workflow.now() + SHOWN_AFTER * (1 + workflow.random().random())
+        self._announced = state.status
 
     def _show_status(self) -> None:
         run, self._shows_at = self._loaded(), None
