@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     courier_window_seconds: float = Field(
         1.0, gt=0, description="A subject's pings within this many seconds travel in one Temporal signal."
     )
-    courier_concurrency: int = Field(8, ge=1, description="Calls to Temporal in flight; more if it is far away.")
+    courier_concurrency: int = Field(32, ge=1, description="Calls to Temporal in flight; more if it is far away.")
     courier_memory: int = Field(20_000, ge=100, description="Undelivered pings a process holds in memory.")
     verdict_timeout_seconds: float = Field(5.0, gt=0, description="How long a strict ping waits for its verdict.")
     tree_timeout_seconds: float = Field(2.0, gt=0, description="How long /tree waits for Temporal.")
