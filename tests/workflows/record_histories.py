@@ -275,9 +275,10 @@ async def write(name: str, handle: WorkflowHandle[Any, Any]) -> None:
 
 
 def _anonymous(value: Any) -> Any:
-    """Without the name of the machine."""
+    """Without the name of the machine, and without its paths."""
     if isinstance(value, dict):
-        return {name: "recorder" if name == "identity" else _anonymous(item) for name, item in value.items()}
+        told = {name: item for name, item in value.items() if name != "stackTrace"}
+        return {name: "recorder" if name == "identity" else _anonymous(item) for name, item in told.items()}
     return [_anonymous(item) for item in value] if isinstance(value, list) else value
 
 
