@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Final
 
 from domain.alerts import KINDS, Severity
-from domain.processes import in_words
+from domain.durations import in_words
 
 MAX_LINES: Final = 50
 MAX_LINE: Final = 400

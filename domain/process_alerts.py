@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from domain.alerts import Alert, AlertKind, Severity, alert_kind
-from domain.processes import RunStatus, RunView, how_it_ended, in_words, seconds_between
+from domain.durations import in_words
+from domain.processes import RunStatus, RunView, how_it_ended, seconds_between
 from domain.subjects import process_source, run_subject
 from domain.transitions import Transition
 

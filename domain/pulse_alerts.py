@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from domain.alerts import Alert, AlertKind, Severity, alert_kind
-from domain.processes import in_words
+from domain.durations import in_words
 from domain.pulses import PulseDefinition, PulseState
 from domain.subjects import pulse_source
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from domain import maintenance, pulse_alerts
 from domain.alerts import Alert
+from domain.durations import in_words
 from domain.pings import Event, PingFact
-from domain.processes import in_words
 from domain.pulse_alerts import moment_text
 from domain.pulse_deadlines import Deadline, DeadlineKind, run_limit
 from domain.pulse_deadlines import expectation as expectation

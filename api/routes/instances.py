@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.deps import AnyPrincipalDep, PrincipalDep, SessionsDep, SnapshotDep, Text
+from api.fields import statuses_of
 from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, Responses, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
@@ -120,7 +121,7 @@ async def read_history(
 ) -> dict[str, Any]:
     """The newest running instance, and the most recent others with their stages."""
     await owned_workflow(session, principal, workflow_id)
-    wanted = _statuses(status)
+    wanted = statuses_of(InstanceStatus, status)
     rows = await list_instances(session, workflow_id, limit=limit + 2, statuses=wanted, before=decode_cursor(cursor))
     current = await find_current_instance(session, workflow_id)
     views = await current_views(session, [*rows, *([current] if current is not None else [])])
@@ -202,12 +203,3 @@ async def owned_instance(session: AsyncSession, principal: Principal, instance_i
         raise NotFound(f"There is no instance {instance_id}.")
     ensure_owner(principal, row.account_id)
     return row
-
-
-def _statuses(status: list[str] | None) -> list[InstanceStatus]:
-    words = [word.strip() for item in status or [] for word in item.split(",") if word.strip()]
-    try:
-        return [InstanceStatus(word) for word in words]
-    except ValueError:
-        known = ", ".join(InstanceStatus)
-        raise InvalidRequest.of_field("status", f"must be one of {known}") from None

@@ -1,6 +1,5 @@
 """Process hooks, and the runs that were reported to them."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Final
@@ -11,14 +10,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.deps import PrincipalDep, SessionDep, SnapshotDep, Text
-from api.fields import ChannelIds, Tags
+from api.fields import ChannelIds, Slug, Tags, statuses_of
 from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.run_views import RunDetails, RunDocument, run_details, run_documents
 from api.security import Principal, ensure_owner
 from api.views import in_utc
 from config.clock import utc_now
-from domain.errors import Conflict, InvalidRequest, NotFound
+from domain.errors import Conflict, NotFound
 from domain.ids import random_id
 from domain.processes import (
     DEFAULT_GRACE_SECONDS,
@@ -26,7 +25,7 @@ from domain.processes import (
     RunStatus,
     new_hook_id,
 )
-from domain.slugs import MAX_SLUG, SLUG_PATTERN, slug_of
+from domain.slugs import slug_of
 from domain.subjects import process_source
 from storage.channels import attach, attached
 from storage.process_runs import get_run, list_runs, run_statistics
@@ -35,7 +34,6 @@ from storage.processes import ProcessHook, find_hook, list_hooks, slug_is_taken
 router = APIRouter(prefix="/api/process-hooks", tags=["process hooks"])
 
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
-Slug = Annotated[str, Field(pattern=SLUG_PATTERN, max_length=MAX_SLUG)]
 Expected = Annotated[float, Field(ge=1, le=MAX_SECONDS, description="How long a run takes.")]
 Grace = Annotated[float, Field(ge=0, le=MAX_SECONDS, description="How much longer it may take before it is overdue.")]
 Overlap = Annotated[bool, Field(description="Whether a run may start while another is going on; else that is a 409.")]
@@ -194,7 +192,7 @@ async def read_runs(
 ) -> RunList:
     """The runs of a hook, the newest first, and how long they take."""
     hook = await _owned(session, principal, hook_id)
-    wanted = _statuses(status)
+    wanted = statuses_of(RunStatus, status)
     rows = await list_runs(session, hook.id, limit=limit + 1, statuses=wanted, before=decode_cursor(cursor))
     page = rows[:limit]
     documents = await run_documents(session, page)
@@ -234,14 +232,6 @@ async def _flush(session: AsyncSession, slug: str) -> None:
 
 def _taken(slug: str) -> Conflict:
     return Conflict(f"The slug {slug} is taken; choose another.")
-
-
-def _statuses(status: Sequence[str] | None) -> list[RunStatus]:
-    words = [word.strip() for item in status or [] for word in item.split(",") if word.strip()]
-    try:
-        return [RunStatus(word) for word in words]
-    except ValueError:
-        raise InvalidRequest.of_field("status", f"must be one of {', '.join(RunStatus)}") from None
 
 
 async def _view(session: AsyncSession, hook: ProcessHook, request: Request) -> HookView:

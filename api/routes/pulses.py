@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.deps import PrincipalDep, SessionDep, SessionsDep, SettingsDep, SnapshotDep, Text
+from api.fields import statuses_of
 from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
@@ -83,7 +84,7 @@ async def list_all(
     q: Annotated[Text | None, Query(max_length=MAX_NAME, description="A part of the name or of the slug.")] = None,
 ) -> PulseList:
     """The account's pulses, the newest first."""
-    wanted = _statuses(status)
+    wanted = statuses_of(PulseStatus, status)
     rows = await list_pulses(
         session,
         principal.account_id,
@@ -249,11 +250,3 @@ async def _tell(sessions: Sessions, pulse_id: str, request: Request) -> None:
 
 def _taken(slug: str) -> Conflict:
     return Conflict(f"The slug {slug} is taken; choose another.")
-
-
-def _statuses(status: list[str] | None) -> list[PulseStatus]:
-    words = [word.strip() for item in status or [] for word in item.split(",") if word.strip()]
-    try:
-        return [PulseStatus(word) for word in words]
-    except ValueError:
-        raise InvalidRequest.of_field("status", f"must be one of {', '.join(PulseStatus)}") from None

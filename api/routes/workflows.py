@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.deps import PrincipalDep, SessionDep, SessionsDep, Text
-from api.fields import ChannelIds, Tags
+from api.fields import ChannelIds, Slug, Tags
 from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
@@ -20,6 +20,7 @@ from api.security import ensure_owner
 from config.clock import utc_now
 from domain.errors import Conflict, InvalidRequest, NotFound
 from domain.ids import new_workflow_id, random_id
+from domain.slugs import slug_of
 from domain.subjects import workflow_source
 from domain.workflows import (
     DEFAULT_GRACE_PERIOD_SECONDS,
@@ -48,7 +49,6 @@ router = APIRouter(prefix="/api/workflows", tags=["workflows"])
 Seconds = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_SECONDS)]
 Grace = Annotated[float, Field(ge=0, le=MAX_TIMEOUT_SECONDS)]
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9_.\-]*[a-z0-9])?$", max_length=128)]
 
 
 class StageInput(BaseModel):
@@ -120,7 +120,7 @@ async def create_workflow(
         ensure_owner(principal, existing.account_id)
         if existing.deleted_at is None:
             raise Conflict(f"The id {workflow_id} is taken; change that workflow with PATCH, or choose another id.")
-    slug = body.slug or _slug_of(body.name, workflow_id)
+    slug = body.slug or slug_of(body.name, workflow_id)
     if await slug_is_taken(session, principal.account_id, slug, other_than=workflow_id):
         if body.slug:
             raise Conflict(f"The slug {slug} is taken; choose another.")
@@ -235,13 +235,6 @@ async def _flush(session: AsyncSession) -> None:
         await session.flush()
     except IntegrityError:
         raise Conflict("The id or the slug was taken by another request just now; choose another.") from None
-
-
-def _slug_of(name: str, workflow_id: str) -> str:
-    slug = "-".join(
-        "".join(letter if letter.isascii() and letter.isalnum() else " " for letter in name).lower().split()
-    )
-    return slug[:120].strip("-") or workflow_id.lower()
 
 
 async def _view(session: AsyncSession, workflow: Workflow, request: Request) -> WorkflowView:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.durations import in_words
 from domain.instances import Outage
 from domain.pings import Event, PingFact, PingStatus
 from domain.process_alerts import PROCESS_FAILED, PROCESS_OVERDUE, PROCESS_RECOVERED, RunIdentity, alerts_of
@@ -19,7 +20,6 @@ from domain.processes import (
     RunView,
     awaited_until,
     evaluate,
-    in_words,
     is_given_up,
     merge,
     transitions_between,
