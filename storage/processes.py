@@ -116,13 +116,6 @@ async def find_hook(session: AsyncSession, account_id: str, name: str) -> Proces
     return hook
 
 
-async def slug_is_taken(session: AsyncSession, account_id: str, slug: str, *, other_than: str | None = None) -> bool:
-    query = select(ProcessHook.id).where(
-        ProcessHook.account_id == account_id, ProcessHook.slug == slug, ProcessHook.deleted_at.is_(None)
-    )
-    return (await session.scalar(query)) not in (None, other_than)
-
-
 async def list_hooks(
     session: AsyncSession, account_id: str, *, limit: int, before: tuple[datetime, str] | None = None
 ) -> list[ProcessHook]:

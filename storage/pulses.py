@@ -215,11 +215,6 @@ async def find_by_badge(session: AsyncSession, token: str) -> Pulse | None:
     return pulse
 
 
-async def slug_is_taken(session: AsyncSession, account_id: str, slug: str, *, other_than: str | None = None) -> bool:
-    query = select(Pulse.id).where(Pulse.account_id == account_id, Pulse.slug == slug, Pulse.deleted_at.is_(None))
-    return (await session.scalar(query)) not in (None, other_than)
-
-
 async def ids_by_name(session: AsyncSession, account_id: str, names: Collection[str]) -> dict[str, str]:
     """The ids of the account's pulses that are named by id or by slug."""
     query = select(Pulse.id, Pulse.slug).where(

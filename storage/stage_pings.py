@@ -23,7 +23,8 @@ from storage.outbox import OutboxRow
 from storage.pings import Ping
 from storage.routing import load_routes
 from storage.rows import NewPing, Row
-from storage.workflows import Workflow, columns_of, lock_workflows, slug_is_taken
+from storage.slugs import slug_is_taken
+from storage.workflows import Workflow, columns_of, lock_workflows
 
 
 async def route_stage_pings(
@@ -77,7 +78,7 @@ async def _decide(
 
 async def _create_workflows(session: AsyncSession, definitions: Sequence[WorkflowDefinition], now: datetime) -> None:
     for definition in definitions:
-        if await slug_is_taken(session, definition.account_id, definition.slug, other_than=definition.id):
+        if await slug_is_taken(session, Workflow, definition.account_id, definition.slug, other_than=definition.id):
             definition = replace(definition, slug=ids.random_id(f"{definition.slug[:100]}-", 6))
         values = {**columns_of(definition), "created_at": now, "updated_at": now, "deleted_at": None}
         statement = insert(Workflow).values(values)

@@ -97,13 +97,6 @@ async def get_workflow(session: AsyncSession, workflow_id: str) -> Workflow | No
     return workflow if workflow is not None and workflow.deleted_at is None else None
 
 
-async def slug_is_taken(session: AsyncSession, account_id: str, slug: str, *, other_than: str | None = None) -> bool:
-    query = select(Workflow.id).where(
-        Workflow.account_id == account_id, Workflow.slug == slug, Workflow.deleted_at.is_(None)
-    )
-    return (await session.scalar(query)) not in (None, other_than)
-
-
 async def list_workflows(
     session: AsyncSession, account_id: str, *, limit: int, before: tuple[datetime, str] | None
 ) -> list[Workflow]:

@@ -29,7 +29,8 @@ from domain.slugs import slug_of
 from domain.subjects import process_source
 from storage.channels import attach, attached
 from storage.process_runs import get_run, list_runs, run_statistics
-from storage.processes import ProcessHook, find_hook, list_hooks, slug_is_taken
+from storage.processes import ProcessHook, find_hook, list_hooks
+from storage.slugs import slug_is_taken
 
 router = APIRouter(prefix="/api/process-hooks", tags=["process hooks"])
 
@@ -113,7 +114,7 @@ async def create_hook(body: NewHook, session: SessionDep, principal: PrincipalDe
     """Defines a process hook."""
     hook_id, now = new_hook_id(), utc_now()
     slug = body.slug or slug_of(body.name, hook_id)
-    if await slug_is_taken(session, principal.account_id, slug):
+    if await slug_is_taken(session, ProcessHook, principal.account_id, slug):
         if body.slug:
             raise _taken(slug)
         slug = random_id(f"{slug[:100]}-", 6)
@@ -160,7 +161,7 @@ async def change_hook(
     hook = await _owned(session, principal, hook_id)
     changes = body.model_dump(exclude_none=True)
     slug = changes.get("slug", hook.slug)
-    if await slug_is_taken(session, principal.account_id, slug, other_than=hook.id):
+    if await slug_is_taken(session, ProcessHook, principal.account_id, slug, other_than=hook.id):
         raise _taken(slug)
     channels = changes.pop("channels", None)
     for name, value in changes.items():

@@ -41,9 +41,9 @@ from storage.pulses import (
     get_standing,
     ids_by_name,
     lock_dependencies,
-    slug_is_taken,
     state_of,
 )
+from storage.slugs import slug_is_taken
 
 router = APIRouter(prefix="/api/pulses", tags=["pulses"])
 log = structlog.get_logger(__name__)
@@ -59,7 +59,7 @@ async def create(body: NewPulse, session: SessionDep, principal: PrincipalDep, s
     """Defines a pulse. Nothing is expected of it before its first ping."""
     account_id, pulse_id = principal.account_id, random_id("pls_", 10)
     slug = body.slug or slug_of(body.name, pulse_id)
-    if body.slug is None and await slug_is_taken(session, account_id, slug):
+    if body.slug is None and await slug_is_taken(session, Pulse, account_id, slug):
         slug = random_id(f"{slug[:100]}-", 6)
     definition = await _changed(session, PulseDefinition(id=pulse_id, account_id=account_id, slug=slug), body)
     if not await create_pulse(session, definition, utc_now()):
@@ -196,7 +196,7 @@ async def _pulses_named(session: AsyncSession, definition: PulseDefinition, name
 
 async def _hold_to(session: AsyncSession, pulse: Pulse, definition: PulseDefinition, now: datetime) -> None:
     """Raises Conflict when the slug is taken."""
-    if await slug_is_taken(session, pulse.account_id, definition.slug, other_than=pulse.id):
+    if await slug_is_taken(session, Pulse, pulse.account_id, definition.slug, other_than=pulse.id):
         raise _taken(definition.slug)
     if definition.depends_on != tuple(pulse.depends_on):
         await depend_held_alerts(session, pulse_subject(pulse.id), definition.depends_on)

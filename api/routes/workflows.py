@@ -35,13 +35,13 @@ from domain.workflows import (
 from storage.base import transaction
 from storage.channels import attach, attached
 from storage.instances import terminate_instances
+from storage.slugs import slug_is_taken
 from storage.workflows import (
     Workflow,
     columns_of,
     get_workflow,
     list_workflows,
     lock_workflows,
-    slug_is_taken,
 )
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"])
@@ -121,7 +121,7 @@ async def create_workflow(
         if existing.deleted_at is None:
             raise Conflict(f"The id {workflow_id} is taken; change that workflow with PATCH, or choose another id.")
     slug = body.slug or slug_of(body.name, workflow_id)
-    if await slug_is_taken(session, principal.account_id, slug, other_than=workflow_id):
+    if await slug_is_taken(session, Workflow, principal.account_id, slug, other_than=workflow_id):
         if body.slug:
             raise Conflict(f"The slug {slug} is taken; choose another.")
         slug = random_id(f"{slug[:100]}-", 6)
@@ -182,7 +182,7 @@ async def change_workflow(
     if "stages" in changes:
         changes["stages"] = [asdict(stage) for stage in _stages(WorkflowKind(workflow.kind), body.stages)]
     if "slug" in changes and await slug_is_taken(
-        session, principal.account_id, changes["slug"], other_than=workflow_id
+        session, Workflow, principal.account_id, changes["slug"], other_than=workflow_id
     ):
         raise Conflict(f"The slug {changes['slug']} is taken; choose another.")
     if (channels := changes.pop("channels", None)) is not None:
