@@ -19,7 +19,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from domain.evaluation import InstanceView
 from domain.pings import PingFact
 from domain.strict import Verdict
-from domain.subjects import INSTANCE, PROCESS, PULSE, parts_of, pulse_subject
+from domain.subjects import APPROVAL, INSTANCE, PROCESS, PULSE, approval_subject, parts_of, pulse_subject
+from temporal_workflows.approval import ApprovalEvent, ApprovalInput, ApprovalWorkflow
 from temporal_workflows.inbox import Delivery
 from temporal_workflows.instance import InstanceInput, InstanceWorkflow
 from temporal_workflows.process_run import ProcessRunInput, ProcessRunWorkflow
@@ -44,6 +45,10 @@ class Temporal:
     async def tell_of_new_rules(self, pulse_id: str) -> None:
         """Has a pulse's workflow read its rules again. Raises RPCError; repeating the call is harmless."""
         await self._signal(pulse_subject(pulse_id), "definition_changed", [])
+
+    async def tell_of_approval(self, approval_id: str, event: ApprovalEvent) -> None:
+        """Has an approval's workflow take notice of what happened. Raises RPCError; repeating the call is harmless."""
+        await self._signal(approval_subject(approval_id), "approval_changed", [event])
 
     async def _signal(self, subject: str, name: str, arguments: Sequence[object]) -> None:
         start = _start_of(subject)
@@ -146,7 +151,16 @@ def _run(hook_id: str, run_id: str) -> _Start:
     )
 
 
-_STARTS: Final[dict[str, Callable[..., _Start]]] = {INSTANCE: _instance, PULSE: _pulse, PROCESS: _run}
+def _approval(approval_id: str) -> _Start:
+    return _Start(ApprovalWorkflow.run, ApprovalInput(approval_id), f"approval {approval_id}", _attributes(APPROVAL))
+
+
+_STARTS: Final[dict[str, Callable[..., _Start]]] = {
+    APPROVAL: _approval,
+    INSTANCE: _instance,
+    PROCESS: _run,
+    PULSE: _pulse,
+}
 
 
 def _start_of(subject: str) -> _Start:

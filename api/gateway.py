@@ -3,9 +3,9 @@
 import asyncio
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import exc
@@ -67,6 +67,7 @@ class Gateway:
         self._delivered: list[int] = []
         self._has_delivered = asyncio.Event()
         self._answers: dict[int, asyncio.Future[Verdict | None]] = {}
+        self._later: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Registers this process. Raises what the driver raises if Postgres does not answer."""
@@ -86,9 +87,16 @@ class Gateway:
             *self._housekeeping.start(),
         ]
 
+    def do_later(self, job: Coroutine[Any, Any, None]) -> None:
+        """Runs on the side what no answer waits for. It takes seconds at most, and raises nothing."""
+        task = asyncio.create_task(job)
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
     async def stop(self) -> None:
         """Delivers what it holds, for a few seconds, and leaves the rest to the others."""
         await self.courier.drain(DRAIN_SECONDS)
+        await asyncio.gather(*self._later, return_exceptions=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -11,8 +11,9 @@ from api.courier import Courier
 from api.delivery import Temporal
 from config.clock import utc_now
 from domain.pings import PingFact
-from storage import gateways, journal, pings, pulses, stage_pings
+from storage import approvals, gateways, journal, pings, pulses, stage_pings
 from storage.base import Sessions, transaction
+from temporal_workflows.approval import ApprovalEvent
 
 ADOPT_EVERY_SECONDS: Final = 2.0
 REFILL_EVERY_SECONDS: Final = 0.5
@@ -53,6 +54,7 @@ class Housekeeping:
             "adopt": (ADOPT_EVERY_SECONDS, self._adopt),
             "tidy": (TIDY_EVERY_SECONDS, self._tidy),
             "rules": (TIDY_EVERY_SECONDS, self._tell_of_new_rules),
+            "approvals": (TIDY_EVERY_SECONDS, self._tell_of_approvals),
         }
         return [asyncio.create_task(_repeat(name, every, job), name=name) for name, (every, job) in jobs.items()]
 
@@ -119,6 +121,13 @@ class Housekeeping:
             behind = await pulses.list_behind(session, utc_now() - timedelta(seconds=TIDY_EVERY_SECONDS))
         for pulse_id in behind:
             await self._temporal.tell_of_new_rules(pulse_id)
+
+    async def _tell_of_approvals(self) -> None:
+        """For approvals whose workflow could not be told of a request, a vote or its end."""
+        async with self._sessions() as session:
+            unfollowed = await approvals.list_unfollowed(session, utc_now() - timedelta(seconds=TIDY_EVERY_SECONDS))
+        for approval_id in unfollowed:
+            await self._temporal.tell_of_approval(approval_id, ApprovalEvent("noticed"))
 
 
 async def _repeat(name: str, every_seconds: float, job: Callable[[], Awaitable[None]]) -> None:

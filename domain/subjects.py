@@ -8,6 +8,7 @@ from typing import Final
 INSTANCE: Final = "instance"
 PULSE: Final = "pulse"
 PROCESS: Final = "process"
+APPROVAL: Final = "approval"
 
 
 def instance_subject(workflow_id: str, instance_id: str) -> str:
@@ -35,7 +36,12 @@ def process_source(hook_id: str) -> str:
     return f"{PROCESS}/{hook_id}"
 
 
+def approval_subject(approval_id: str) -> str:
+    """Of one approval; it is also what its alerts come from, if channels are attached to it."""
+    return f"{APPROVAL}/{approval_id}"
+
+
 def parts_of(subject: str) -> tuple[str, ...]:
     """Its kind, and then its ids: of an instance the workflow's and its own, of a process run the hook's and its own,
-    of a pulse one."""
+    of a pulse or an approval one."""
     return tuple(subject.split("/"))

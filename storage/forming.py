@@ -102,6 +102,7 @@ async def _full_until(session: AsyncSession, channels: Sequence[Channel], now: d
     )
     recent: dict[str, list[datetime]] = {}
     for channel_id, created_at in await session.execute(query):
+        assert channel_id is not None
         recent.setdefault(channel_id, []).append(created_at)
     caps = {channel.id: max(1, channel.messages_per_minute) for channel in channels}
     return {id_: times[caps[id_] - 1] + CAP_WINDOW for id_, times in recent.items() if len(times) >= caps[id_]}

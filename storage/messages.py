@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, Integer, func, select, update
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Integer, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.alerts import CHANNEL_TEST
 from domain.errors import Conflict
 from domain.ids import random_id
+from domain.letters import LetterTopic
 from storage.alerts import AlertRow
+from storage.approvals import Approval
 from storage.base import Base
 from storage.channels import Channel
 
@@ -21,23 +23,30 @@ OVERDUE: Final = timedelta(seconds=60)
 
 
 class Message(Base):
-    """One message to one channel, with one alert or many. `state` is `pending`, `sent` or `failed`.
+    """One message: to a channel, with one alert or many; or a letter about an approval. `state` is `pending`, `sent` or
+    `failed`.
 
-    `handed_over_at` is when Temporal was asked to send it; until then it is asked again and again.
+    A letter has an `approval_id` and a `topic` in place of a channel, and a `recipient` if it is a mail (see
+    `domain.letters`). `handed_over_at` is when Temporal was asked to send it; until then it is asked again and again.
     """
 
     __tablename__ = "messages"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     account_id: Mapped[str]
-    channel_id: Mapped[str] = mapped_column(ForeignKey(Channel.id))
+    channel_id: Mapped[str | None] = mapped_column(ForeignKey(Channel.id))
+    approval_id: Mapped[str | None] = mapped_column(ForeignKey(Approval.id))
+    topic: Mapped[str | None]
+    recipient: Mapped[str | None]
     state: Mapped[str]
     created_at: Mapped[datetime]
     handed_over_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
+        CheckConstraint("(channel_id IS NULL) = (approval_id IS NOT NULL AND topic IS NOT NULL)", name="addressee"),
         Index("ix_messages_channel_id_created_at", "channel_id", "created_at"),
+        Index("ix_messages_approval_id", "approval_id", postgresql_where="approval_id IS NOT NULL"),
         Index(
             "ix_messages_not_handed_over",
             "created_at",
@@ -123,10 +132,30 @@ async def list_deliveries(session: AsyncSession, alert_id: str) -> list[Delivery
     ]
 
 
-async def load_message(session: AsyncSession, message_id: str) -> tuple[Message, Channel] | None:
-    query = select(Message, Channel).join(Channel, Channel.id == Message.channel_id).where(Message.id == message_id)
+async def load_message(session: AsyncSession, message_id: str) -> tuple[Message, Channel | None] | None:
+    """A message with its channel; a letter has none."""
+    query = (
+        select(Message, Channel).outerjoin(Channel, Channel.id == Message.channel_id).where(Message.id == message_id)
+    )
     found = (await session.execute(query)).first()
     return None if found is None else (found[0], found[1])
+
+
+def write_letter(
+    session: AsyncSession, approval: Approval, topic: LetterTopic, now: datetime, recipient: str | None = None
+) -> None:
+    """A letter about an approval, to be sent at once; without a `recipient` it goes to the approval's callback URL."""
+    session.add(
+        Message(
+            id=random_id("msg_", 12),
+            account_id=approval.account_id,
+            approval_id=approval.id,
+            topic=topic.value,
+            recipient=recipient,
+            state="pending",
+            created_at=now,
+        )
+    )
 
 
 async def alerts_of(session: AsyncSession, message_id: str) -> list[AlertRow]:

@@ -2,6 +2,9 @@
 
 from storage.accounts import Account
 from storage.alerts import AlertRow
+from storage.approval_access import ApprovalCode, ApprovalNonce
+from storage.approval_audit import AuditEntry
+from storage.approvals import Approval, ApprovalVote
 from storage.base import Base
 from storage.channels import Attachment, Channel
 from storage.gateways import Gateway, Life
@@ -21,8 +24,13 @@ TABLES: tuple[type[Base], ...] = (
     Account,
     AlertRow,
     ApiKey,
+    Approval,
+    ApprovalCode,
+    ApprovalNonce,
+    ApprovalVote,
     Attachment,
     Attempt,
+    AuditEntry,
     Channel,
     Delivery,
     Gateway,

@@ -1,11 +1,12 @@
 """Every Temporal workflow there is, and where it is worked on."""
 
+from temporal_workflows.approval import ApprovalWorkflow
 from temporal_workflows.instance import InstanceWorkflow
 from temporal_workflows.message import MessageWorkflow
 from temporal_workflows.process_run import ProcessRunWorkflow
 from temporal_workflows.pulse import PulseWorkflow
 
-SUBJECT_WORKFLOWS: tuple[type, ...] = (InstanceWorkflow, ProcessRunWorkflow, PulseWorkflow)
+SUBJECT_WORKFLOWS: tuple[type, ...] = (ApprovalWorkflow, InstanceWorkflow, ProcessRunWorkflow, PulseWorkflow)
 WORKFLOWS: tuple[type, ...] = (*SUBJECT_WORKFLOWS, MessageWorkflow)
 
 

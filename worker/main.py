@@ -23,7 +23,17 @@ log = structlog.get_logger(__name__)
 
 # Our own modules hold no state, and importing them anew for each of thousands of workflows costs 20 ms each.
 OURS = ("domain", "activities", "storage", "temporal_workflows")
-THEIRS = ("sqlalchemy", "orjson", "pydantic", "cronsim", "zoneinfo", "httpx", "cryptography", "standardwebhooks")
+THEIRS = (
+    "sqlalchemy",
+    "orjson",
+    "pydantic",
+    "cronsim",
+    "zoneinfo",
+    "httpx",
+    "cryptography",
+    "standardwebhooks",
+    "jsonschema",
+)
 
 
 def sandbox() -> SandboxedWorkflowRunner:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
+from activities.approvals import ApprovalActivities
 from activities.instances import InstanceActivities
 from activities.mail import make_mailer
 from activities.messages import MessageActivities
@@ -24,6 +25,7 @@ def subject_activities(sessions: Sessions, clock: Callable[[], datetime], told: 
     instances = InstanceActivities(sessions, clock, told)
     pulses = PulseActivities(sessions, clock, told)
     processes = ProcessActivities(sessions, clock, told)
+    approvals = ApprovalActivities(sessions, clock, told)
     return [
         instances.load_instance,
         instances.record,
@@ -32,6 +34,7 @@ def subject_activities(sessions: Sessions, clock: Callable[[], datetime], told: 
         pulses.read_pulse_rules,
         pulses.record_pulse,
         processes.follow_run,
+        approvals.follow_approval,
     ]
 
 

@@ -1,0 +1,20 @@
+"""What PingPulse writes about an approval to somebody in particular, not through a channel."""
+
+from enum import StrEnum
+
+
+class LetterTopic(StrEnum):
+    REQUEST = "request"
+    """To an approver: please decide."""
+
+    REMINDER = "reminder"
+    """To an approver who has not voted yet."""
+
+    ESCALATION = "escalation"
+    """To somebody who is an approver from now on, because nobody else has decided."""
+
+    CODE = "code"
+    """To an approver: the code that the page asks for."""
+
+    CALLBACK = "callback"
+    """To the requester's program, by a signed webhook: how it ended."""

@@ -1,0 +1,206 @@
+"""How an approval comes to its end: everything that happens to one, each in a transaction that holds its row.
+
+So there is one order of events and one outcome, for whoever votes, for the deadline, and for all who look.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain import approval_alerts
+from domain.alerts import Alert
+from domain.approval_forms import check_ballot
+from domain.approvals import (
+    ApprovalStatus,
+    ApprovalTerms,
+    Ballot,
+    Outcome,
+    Standing,
+    Vote,
+    Voter,
+    check_vote,
+    decided_error,
+    standing_at,
+)
+from domain.errors import NotFound
+from domain.letters import LetterTopic
+from domain.transitions import Transition
+from storage.alerts import raise_alerts
+from storage.approval_audit import OURSELVES, add_entry
+from storage.approvals import Approval, ApprovalVote, announce_change, get_approval, list_votes
+from storage.messages import write_letter
+from storage.transitions import add_transitions
+
+NO_APPROVAL: Final = "There is no approval {}."
+
+
+async def open_approval(session: AsyncSession, approval: Approval, requester: Voter) -> None:
+    """Keeps a new approval and has everybody asked. `requester` is who made the request, for the audit trail."""
+    now = approval.created_at
+    session.add(approval)
+    await session.flush()
+    add_transitions(session, approval.subject, [Transition(None, None, ApprovalStatus.PENDING.value, now)])
+    _note(session, approval, "requested", requester, now, requested_by=approval.requested_by)
+    for approver in approval.approvers:
+        write_letter(session, approval, LetterTopic.REQUEST, now, approver)
+    await session.flush()
+    await raise_alerts(session, [approval_alerts.requested(approval.identity(), now)], now)
+
+
+async def vote(session: AsyncSession, approval_id: str, voter: Voter, ballot: Ballot, now: datetime) -> Approval:
+    """Takes a vote, and decides the approval if that completes it.
+
+    Raises NotFound, InvalidRequest for a ballot that does not fit, and what `domain.approvals.check_vote` raises.
+    """
+    approval, votes = await lock_approval(session, approval_id)
+    # The order of votes is that of the lock, whatever the clocks of gateways say.
+    now = max([now, *(vote.at for vote in votes)])
+    await _settle(session, approval, votes, now, now)
+    check_vote(approval.terms(), approval.standing(), votes, voter)
+    ballot = check_ballot(approval.choices, approval.editable, approval.payload, ballot)
+    session.add(
+        ApprovalVote(
+            approval_id=approval.id,
+            voter=voter.name,
+            decision=ballot.decision.value,
+            choice=ballot.choice,
+            response=dict(ballot.response) if ballot.response is not None else None,
+            notes=ballot.notes,
+            at=now,
+            via=voter.via.value,
+            caller=voter.caller,
+        )
+    )
+    said = {"decision": ballot.decision.value, "choice": ballot.choice, "notes": ballot.notes}
+    if ballot.response is not None:
+        _note(session, approval, "edited", voter, now, response=dict(ballot.response))
+    _note(session, approval, "voted", voter, now, **{name: value for name, value in said.items() if value is not None})
+    await _settle(session, approval, [*votes, Vote(voter.name, ballot, now)], now, now)
+    await announce_change(session, approval, now)
+    return approval
+
+
+async def cancel(session: AsyncSession, approval_id: str, who: Voter, notes: str | None, now: datetime) -> Approval:
+    """Ends an approval without a decision. Raises NotFound, and ApprovalDecided if it has ended."""
+    approval, votes = await lock_approval(session, approval_id)
+    await _settle(session, approval, votes, now, now)
+    if (outcome := approval.outcome()) is not None:
+        raise decided_error(outcome)
+    _note(session, approval, "cancelled", who, now, **({"notes": notes} if notes else {}))
+    await _end(session, approval, Outcome(ApprovalStatus.CANCELLED, now, who.name, notes), now)
+    await announce_change(session, approval, now)
+    return approval
+
+
+async def follow(session: AsyncSession, approval_id: str, until: datetime, now: datetime) -> Approval | None:
+    """What its workflow does at each look: reminders, escalation and deadline up to `until` take effect, and what has
+    happened is taken notice of. None if there is no such approval."""
+    approval = await get_approval(session, approval_id, lock=True)
+    if approval is None:
+        return None
+    votes = [row.vote() for row in (await list_votes(session, [approval_id]))[approval_id]]
+    if await _settle(session, approval, votes, until, now):
+        await announce_change(session, approval, now)
+    approval.followed_revision = approval.revision
+    return approval
+
+
+async def note(
+    session: AsyncSession, approval_id: str, event: str, who: Voter, now: datetime, **details: Any
+) -> Approval:
+    """Writes into the audit trail what somebody did that decides nothing, such as to look. Raises NotFound."""
+    approval = await get_approval(session, approval_id, lock=True)
+    if approval is None:
+        raise NotFound(NO_APPROVAL.format(approval_id))
+    _note(session, approval, event, who, now, **details)
+    return approval
+
+
+async def lock_approval(session: AsyncSession, approval_id: str) -> tuple[Approval, list[Vote]]:
+    """An approval and its votes, held until the transaction ends. Raises NotFound."""
+    approval = await get_approval(session, approval_id, lock=True)
+    if approval is None:
+        raise NotFound(NO_APPROVAL.format(approval_id))
+    return approval, [row.vote() for row in (await list_votes(session, [approval_id]))[approval_id]]
+
+
+async def _settle(session: AsyncSession, approval: Approval, votes: list[Vote], until: datetime, now: datetime) -> bool:
+    """Records what has happened up to `until` and is not recorded yet; whether there was anything."""
+    before = approval.standing()
+    if before.outcome is not None:
+        return False
+    terms = approval.terms()
+    # Clocks differ: what has happened stays, also for whose clock is behind.
+    known = [*(vote.at for vote in votes), *terms.reminders[: before.reminded], approval.escalated_at]
+    after = standing_at(terms, votes, max([until, *(at for at in known if at is not None)]))
+    if after == before:
+        return False
+    alerts = _step(session, approval, terms, before, after, {vote.voter for vote in votes}, now)
+    await raise_alerts(session, alerts, now)
+    if after.outcome is not None:
+        await _end(session, approval, after.outcome, now)
+    return True
+
+
+def _step(
+    session: AsyncSession,
+    approval: Approval,
+    terms: ApprovalTerms,
+    before: Standing,
+    after: Standing,
+    voted: set[str],
+    now: datetime,
+) -> list[Alert]:
+    """Escalates and reminds. What comes too late, because it is decided by now or another reminder is due too, is
+    noted and told to nobody."""
+    alerts, is_open = [], after.outcome is None
+    if after.is_escalated and not before.is_escalated:
+        assert terms.escalate_at is not None
+        approval.escalated_at = terms.escalate_at
+        to = terms.escalate_to
+        add_entry(session, approval, "escalated", OURSELVES, terms.escalate_at, details={"to": list(to)})
+        if is_open:
+            for approver in to:
+                write_letter(session, approval, LetterTopic.ESCALATION, now, approver)
+            alerts.append(approval_alerts.escalated(approval.identity(), terms.escalate_at, to))
+    for number, at in enumerate(terms.reminders[before.reminded : after.reminded], start=before.reminded + 1):
+        is_told = is_open and number == after.reminded
+        whom = [approver for approver in terms.approvers_at(after) if approver not in voted] if is_told else []
+        add_entry(session, approval, "reminded", OURSELVES, at, details={"whom": whom})
+        if is_told:
+            for approver in whom:
+                write_letter(session, approval, LetterTopic.REMINDER, now, approver)
+            alerts.append(approval_alerts.reminded(approval.identity(), at))
+    approval.reminded = after.reminded
+    return alerts
+
+
+async def _end(session: AsyncSession, approval: Approval, outcome: Outcome, now: datetime) -> None:
+    approval.status = outcome.status.value
+    approval.decided_at, approval.decided_by = outcome.at, outcome.decided_by
+    approval.notes, approval.choice, approval.reason = outcome.notes, outcome.choice, outcome.reason
+    approval.response = dict(outcome.response) if outcome.response is not None else None
+    if outcome.status is not ApprovalStatus.CANCELLED:
+        said = {"status": approval.status, "reason": outcome.reason}
+        details = {name: value for name, value in said.items() if value is not None}
+        add_entry(session, approval, "decided", outcome.decided_by, outcome.at, details=details)
+    change = Transition(None, ApprovalStatus.PENDING.value, approval.status, outcome.at, outcome.reason)
+    add_transitions(session, approval.subject, [change])
+    if approval.callback_url is not None:
+        write_letter(session, approval, LetterTopic.CALLBACK, now)
+    await raise_alerts(session, [approval_alerts.ended(approval.identity(), outcome)], now)
+
+
+def _note(session: AsyncSession, approval: Approval, event: str, who: Voter, at: datetime, **details: Any) -> None:
+    caller = {"caller": who.caller} if who.caller not in (None, who.name) else {}
+    add_entry(
+        session,
+        approval,
+        event,
+        who.name,
+        at,
+        address=who.address,
+        agent=who.agent,
+        details={"via": who.via.value, **caller, **details},
+    )
