@@ -20,7 +20,7 @@ class ApprovalLinks:
         self._signer = URLSafeSerializer(
             secret_key, salt="pingpulse approval link", signer_kwargs={"digest_method": sha256}
         )
-        self._base_url = base_url
+        self.base_url = base_url
 
     def token(self, approval_id: str, approver: str) -> str:
         text = self._signer.dumps([approval_id, approver])
@@ -32,7 +32,7 @@ class ApprovalLinks:
 
     def page(self, approval_id: str) -> str:
         """The same page for whoever still has to say who they are."""
-        return f"{self._base_url}{page_path(approval_id)}"
+        return f"{self.base_url}{page_path(approval_id)}"
 
     def approver(self, approval_id: str, token: str) -> str | None:
         """Whom a token was made for; None if it was not made by us, or for another approval."""

@@ -1,7 +1,7 @@
 """What a MessageWorkflow may do: send its message, and give it up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,17 +10,21 @@ from typing import Any, Final
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.senders.base import Envelope, Receipt, Sender, TryLater, Undeliverable
+from activities.letters.base import LetterSender
+from activities.senders.base import Envelope, NotNeeded, Receipt, Sender, TryLater, Undeliverable
 from domain.alerts import CHANNEL_TEST
 from domain.channels import ChannelKind
+from domain.letters import LetterTopic
 from domain.messages import GIVE_UP_AFTER, ToldAlert, compose, gap_after
 from storage import forming, messages
 from storage.alerts import told_alert
 from storage.base import Sessions, transaction
 from storage.channels import Channel
+from storage.letters import load_letter
 from storage.messages import Attempt, Message
 from storage.vault import Vault, VaultError
 
@@ -36,6 +40,10 @@ MAX_DETAIL: Final = 500
 SENT: Final = "sent"
 FAILED: Final = "failed"
 RETRY: Final = "retry"
+DROPPED: Final = "dropped"
+
+Sending = Callable[[], Awaitable[Receipt]]
+"""Sends what was read of a message. Raises TryLater, Undeliverable and NotNeeded."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class _Outcome:
 
 
 class MessageActivities:
-    """`senders` by kind of channel. `base_url` is where people find PingPulse."""
+    """`senders` by kind of channel, `letters` by what a letter is about. `base_url` is where people find PingPulse."""
 
     def __init__(
         self,
@@ -57,17 +65,20 @@ class MessageActivities:
         clock: Callable[[], datetime],
         vault: Vault,
         senders: Mapping[ChannelKind, Sender],
+        letters: Mapping[LetterTopic, LetterSender],
         base_url: str,
     ) -> None:
         self._sessions = sessions
         self._clock = clock
         self._vault = vault
         self._senders = {kind.value: sender for kind, sender in senders.items()}
+        self._letters = {topic.value: sender for topic, sender in letters.items()}
         self._base_url = base_url
 
     @activity.defn
     async def send_message(self, message_id: str) -> str:
-        """One attempt; returns the message's state, `sent` or `failed`. Raises ApplicationError if another follows.
+        """One attempt; returns the message's state: `sent`, `failed` or `dropped`. Raises ApplicationError if another
+        follows.
 
         A message that is recorded as sent is not sent again, however often this is called.
         """
@@ -82,16 +93,18 @@ class MessageActivities:
             message, channel = found
             if message.state != "pending":
                 return message.state
-            alerts = await messages.alerts_of(session, message_id)
             before = await messages.count_attempts(session, message_id)
+            if channel is not None:
+                send = await self._to_channel(session, message, channel)
+            else:
+                send = await self._letter(session, message)
         info = activity.info()
         started, began_at = monotonic(), self._clock()
         try:
-            if channel.deleted_at is not None:
-                raise Undeliverable("the channel was deleted")
-            sender, envelope = self._prepare(message, channel, [told_alert(row) for row in alerts])
-            receipt = await _send(sender, envelope)
+            receipt = await _send(send, message_id)
             outcome = _Outcome(SENT, receipt.detail, receipt.status_code)
+        except NotNeeded as reason:
+            outcome = _Outcome(DROPPED, reason.detail)
         except Undeliverable as error:
             outcome = _Outcome(FAILED, error.detail, error.status_code)
         except TryLater as error:
@@ -128,6 +141,29 @@ class MessageActivities:
                 return FAILED
             found = await messages.load_message(session, message_id)
         return FAILED if found is None else found[0].state
+
+    async def _to_channel(self, session: AsyncSession, message: Message, channel: Channel) -> Sending:
+        alerts = [told_alert(row) for row in await messages.alerts_of(session, message.id)]
+
+        async def send() -> Receipt:
+            if channel.deleted_at is not None:
+                raise Undeliverable("the channel was deleted")
+            sender, envelope = self._prepare(message, channel, alerts)
+            return await sender(envelope)
+
+        return send
+
+    async def _letter(self, session: AsyncSession, message: Message) -> Sending:
+        letter = await load_letter(session, message)
+
+        async def send() -> Receipt:
+            sender = self._letters.get(message.topic or "")
+            if sender is None:
+                # A worker of a later version may know it.
+                raise TryLater(f"this version of PingPulse writes no letters with a {message.topic}")
+            return await sender(letter)
+
+        return send
 
     def _prepare(self, message: Message, channel: Channel, alerts: list[ToldAlert]) -> tuple[Sender, Envelope]:
         sender = self._senders.get(channel.kind)
@@ -175,18 +211,18 @@ class MessageActivities:
                 await asyncio.sleep(gap)
 
 
-async def _send(sender: Sender, envelope: Envelope) -> Receipt:
-    """Raises nothing but TryLater and Undeliverable."""
+async def _send(send: Sending, message_id: str) -> Receipt:
+    """Raises nothing but TryLater, Undeliverable and NotNeeded."""
     try:
         async with asyncio.timeout(SENDER_TIMEOUT):
-            return await sender(envelope)
-    except (TryLater, Undeliverable):
+            return await send()
+    except (TryLater, Undeliverable, NotNeeded):
         raise
     except TimeoutError:
         raise TryLater(f"no answer within {SENDER_TIMEOUT:.0f} s") from None
     except Exception as error:
         # Its words may hold the address, and the address a secret.
-        log.error("a sender failed unexpectedly", message=envelope.message_id, error=type(error).__name__)
+        log.error("a sender failed unexpectedly", message=message_id, error=type(error).__name__)
         raise TryLater(f"an unexpected error: {type(error).__name__}") from None
 
 

@@ -29,7 +29,7 @@ APPROVAL_EXPIRED: Final = alert_kind(
 @dataclass(frozen=True)
 class ApprovalIdentity:
     """Whose approval it is; `name` is its title, or how its context begins. `source` is what its channels are
-    attached to."""
+    attached to. `context` is more of the context, if there is more to say than the name."""
 
     account_id: str
     approval_id: str
@@ -37,6 +37,7 @@ class ApprovalIdentity:
     source: str
     requested_by: str
     expires_at: datetime | None
+    context: str | None = None
 
     @property
     def subject(self) -> str:
@@ -45,7 +46,7 @@ class ApprovalIdentity:
 
 def requested(approval: ApprovalIdentity, at: datetime) -> Alert:
     title = f"{approval.requested_by} asks for approval: {approval.name}"
-    return _alert(approval, APPROVAL_REQUESTED, title, at)
+    return _alert(approval, APPROVAL_REQUESTED, title, at, reason=approval.context)
 
 
 def reminded(approval: ApprovalIdentity, at: datetime) -> Alert:

@@ -13,6 +13,9 @@ class LetterTopic(StrEnum):
     ESCALATION = "escalation"
     """To somebody who is an approver from now on, because nobody else has decided."""
 
+    LINK = "link"
+    """To an approver who asked for their link on the page."""
+
     CODE = "code"
     """To an approver: the code that the page asks for."""
 

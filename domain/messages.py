@@ -41,18 +41,34 @@ class ToldAlert:
     tags: tuple[str, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def path(self) -> str | None:
+        """Where people do something about it, below the address of the gateway; few kinds of alerts have that."""
+        path = self.data.get("path")
+        return path if isinstance(path, str) and path.startswith("/") else None
+
+
+@dataclass(frozen=True)
+class Link:
+    """`text` says where it leads, `path` is below the address of the gateway."""
+
+    text: str
+    path: str
+
 
 @dataclass(frozen=True)
 class MessageText:
     """`headline` fits into a subject or a push message; each of `lines` is one thing that happened.
 
-    `severity` is that of the gravest that has not ended meanwhile; `resolves`: all of it is good news.
+    `severity` is that of the gravest that has not ended meanwhile; `resolves`: all of it is good news. `links` lead to
+    what people can do about that which has not ended.
     """
 
     headline: str
     lines: tuple[str, ...]
     severity: Severity
     resolves: bool
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,7 @@ def compose(alerts: Sequence[ToldAlert]) -> MessageText:
         lines=tuple(_lines([*open_ones, *(trouble for trouble in troubles if trouble.has_ended)])),
         severity=max(grave, key=lambda severity: severity.rank),
         resolves=not open_ones,
+        links=tuple(_links(open_ones)),
     )
 
 
@@ -162,6 +179,12 @@ def _lines(troubles: Sequence[_Trouble]) -> Iterable[str]:
         yield _one_line(line, MAX_LINE)
     if len(troubles) > MAX_LINES:
         yield f"and {len(troubles) - MAX_LINES} more"
+
+
+def _links(troubles: Sequence[_Trouble]) -> Iterable[Link]:
+    for face in (trouble.face for trouble in islice(troubles, MAX_LINES)):
+        if face.path is not None:
+            yield Link(f"Open {_name(face) or 'its page'}", face.path)
 
 
 def _was(worst: ToldAlert, end: ToldAlert, lasted: timedelta) -> str:

@@ -23,8 +23,8 @@ OVERDUE: Final = timedelta(seconds=60)
 
 
 class Message(Base):
-    """One message: to a channel, with one alert or many; or a letter about an approval. `state` is `pending`, `sent` or
-    `failed`.
+    """One message: to a channel, with one alert or many; or a letter about an approval. `state` is `pending`, `sent`,
+    `failed`, or `dropped`: a letter that nobody needed any more.
 
     A letter has an `approval_id` and a `topic` in place of a channel, and a `recipient` if it is a mail (see
     `domain.letters`). `handed_over_at` is when Temporal was asked to send it; until then it is asked again and again.
@@ -75,7 +75,8 @@ class Delivery(Base):
 
 
 class Attempt(Base):
-    """One attempt to deliver a message. `outcome` is `sent`, `retry` (another follows) or `failed` (none does)."""
+    """One attempt to deliver a message. `outcome` is `sent`, `retry` (another follows), or `failed` or `dropped`
+    (none does)."""
 
     __tablename__ = "attempts"
 
@@ -175,7 +176,7 @@ async def count_attempts(session: AsyncSession, message_id: str) -> int:
 
 
 async def finish_message(session: AsyncSession, message_id: str, state: str, now: datetime) -> bool:
-    """Makes a pending message `sent` or `failed`; False if it is finished already."""
+    """Makes a pending message `sent`, `failed` or `dropped`; False if it is finished already."""
     finish = (
         update(Message)
         .where(Message.id == message_id, Message.state == "pending")

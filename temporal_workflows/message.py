@@ -1,4 +1,4 @@
-"""MessageWorkflow: one message to one channel, from its hand-over until it was sent or given up."""
+"""MessageWorkflow: one message to a channel, or one letter, from its hand-over until it was sent or given up."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class MessageInput:
 class MessageWorkflow:
     @workflow.run
     async def run(self, start: MessageInput) -> str:
-        """Returns how it ended: `sent` or `failed`."""
+        """Returns how it ended: `sent`, `failed` or `dropped`."""
         try:
             state = await workflow.execute_activity_method(
                 MessageActivities.send_message, start.message_id, summary="Send it", **SENDING

@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
+from activities.approval_links import ApprovalLinks
 from activities.approvals import ApprovalActivities
 from activities.instances import InstanceActivities
+from activities.letters.registry import make_letters
 from activities.mail import make_mailer
 from activities.messages import MessageActivities
 from activities.outgoing import Outgoing
@@ -45,14 +47,17 @@ async def message_activities(
     """What sends messages. Raises ValueError without a secret key: the addresses of channels are encrypted by it."""
     if settings.secret_key is None:
         raise ValueError("PINGPULSE_SECRET_KEY is not set; the worker needs that of the gateway, to tell people.")
+    secret_key = settings.secret_key.get_secret_value()
+    vault, links = Vault(secret_key), ApprovalLinks(secret_key, settings.base_url)
     outgoing = Outgoing(settings.outgoing_networks, clock)
     try:
         mailer = make_mailer(settings.smtp, settings.mail_dir, clock)
         messages = MessageActivities(
             sessions,
             clock,
-            Vault(settings.secret_key.get_secret_value()),
+            vault,
             make_senders(outgoing, mailer, settings.smtp_from, clock),
+            make_letters(outgoing, mailer, settings.smtp_from, vault, links, clock),
             settings.base_url,
         )
         yield [messages.send_message, messages.give_up]

@@ -7,13 +7,17 @@ from functools import cache
 from typing import Any, Final
 
 import httpx
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
 from activities.outgoing import parse_url
 from activities.senders.base import Undeliverable
 from activities.senders.pagerduty import destination
 from domain.channels import ChannelKind
 from domain.errors import InvalidRequest
+
+# A company's own mail server may well serve `.local`, `.test` or the machine itself. The library's list is there to be
+# changed.
+SPECIAL_USE_DOMAIN_NAMES.clear()
 
 MAX_LENGTH: Final = 2048
 _ROUTING_KEY: Final = re.compile(r"[A-Za-z0-9_\-]{20,64}")
@@ -46,7 +50,7 @@ def _problem(kind: ChannelKind, address: str) -> str | None:
 
 def _email_problem(address: str) -> str | None:
     try:
-        # A company's own mail server may well have addresses that the world does not reach.
+        # Nor need the world reach them.
         validate_email(address, check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError:
         return "must be one e-mail address, such as ada@example.com"

@@ -15,7 +15,7 @@ from typing import Any, Final
 from activities.outgoing import REFUSAL
 from activities.senders.addresses import apprise_problem
 from activities.senders.base import Envelope, Receipt, Sender, TryLater, Undeliverable
-from activities.senders.wording import lines_below, one_line
+from activities.senders.wording import lines_below, links_of, one_line
 from domain.alerts import Severity
 from domain.messages import MessageText
 from domain.networks import Network
@@ -46,10 +46,11 @@ def apprise_sender(allowed_networks: Sequence[Network], timeout_seconds: float =
 
 def apprise_job(envelope: Envelope) -> dict[str, Any]:
     text = envelope.text
+    lines = [*lines_below(text), *(f"{says}: {url}" for says, url in links_of(envelope))]
     return {
         "url": envelope.address,
         "title": one_line(text.headline, _MAX_TITLE),
-        "body": "\n".join(lines_below(text)) or text.headline,
+        "body": "\n".join(lines) or text.headline,
         "type": _type_of(text),
         "base_url": envelope.base_url,
     }

@@ -26,6 +26,9 @@ class Envelope:
     signing_secrets: tuple[str, ...] = ()
     is_test: bool = False
 
+    def url_of(self, path: str) -> str:
+        return self.base_url + path
+
 
 @dataclass(frozen=True)
 class Receipt:
@@ -52,6 +55,14 @@ class Undeliverable(Exception):
         super().__init__(detail)
         self.detail = detail
         self.status_code = status_code
+
+
+class NotNeeded(Exception):
+    """Meanwhile nobody needs it any more; `detail` says why. It is neither sent nor did it fail."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
 
 
 Sender = Callable[[Envelope], Awaitable[Receipt]]

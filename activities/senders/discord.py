@@ -7,10 +7,11 @@ import httpx
 
 from activities.outgoing import Outgoing, parse_url
 from activities.senders.base import Envelope, Receipt, Sender
-from activities.senders.wording import color_of, lines_below, one_line, packed, post_json, stamp
+from activities.senders.wording import color_of, lines_below, links_of, one_line, packed, post_json, stamp
 
 MAX_CONTENT: Final = 2000
 MAX_DESCRIPTION: Final = 4096
+_MAX_LINKS: Final = 2000
 _MAX_HEADLINE: Final = 900
 """Escaped, at most twice as long."""
 
@@ -40,8 +41,11 @@ def discord_message(envelope: Envelope) -> dict[str, Any]:
         "color": color_of(text),
         "timestamp": stamp(envelope.created_at),
     }
-    if lines := lines_below(text):
-        [embed["description"]] = packed(lines, MAX_DESCRIPTION, 1, escape)
+    # Links first: what they leave is for the lines, the other way round they might find no room.
+    links = packed([f"[{escape(says)}]({url})" for says, url in links_of(envelope)], _MAX_LINKS, 1)
+    room = MAX_DESCRIPTION - sum(len(piece) + 1 for piece in links)
+    if pieces := [*packed(lines_below(text), room, 1, escape), *links]:
+        embed["description"] = "\n".join(pieces)
     return {
         "content": escape(one_line(text.headline, _MAX_HEADLINE)),
         "embeds": [embed],

@@ -1,5 +1,6 @@
 """E-mail: the words as plain text and as HTML."""
 
+from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -9,7 +10,7 @@ from typing import Final
 
 from activities.mail import Mailer
 from activities.senders.base import Envelope, Receipt, Sender, Undeliverable
-from activities.senders.wording import color_of, lines_below, one_line
+from activities.senders.wording import color_of, lines_below, links_of, one_line
 
 _MAX_SUBJECT: Final = 200
 
@@ -24,20 +25,38 @@ def email_sender(mailer: Mailer, sender: str) -> Sender:
 
 
 def email_message(envelope: Envelope, sender: str) -> EmailMessage:
-    """The same at every attempt, `Message-ID` and `Date` included. Raises Undeliverable for what is no address."""
+    """Raises Undeliverable for what is no address."""
+    return make_mail(
+        sender,
+        envelope.address,
+        envelope.text.headline,
+        message_id=envelope.message_id,
+        at=envelope.created_at,
+        plain=_plain(envelope),
+        html=_html(envelope),
+    )
+
+
+def make_mail(
+    sender: str, recipient: str, subject: str, *, message_id: str, at: datetime, plain: str, html: str
+) -> EmailMessage:
+    """A mail that is the same at every attempt, `Message-ID` and `Date` included; nobody's automatic answer is asked
+    for. Raises Undeliverable for what is no address."""
     from_name, from_address = parseaddr(sender)
     mail = EmailMessage(policy=SMTP)
-    mail["Subject"] = one_line(envelope.text.headline, _MAX_SUBJECT)
+    mail["Subject"] = one_line(subject, _MAX_SUBJECT)
     try:
         mail["From"] = Address(from_name, addr_spec=from_address)
-        mail["To"] = Address(addr_spec=_with_ascii_domain(envelope.address))
+        mail["To"] = Address(addr_spec=_with_ascii_domain(recipient))
     except Exception:  # its parser fails in many ways
         raise Undeliverable("The address is not an e-mail address.") from None
-    mail["Date"] = format_datetime(envelope.created_at)
-    mail["Message-ID"] = f"<{envelope.message_id}@{from_address.rpartition('@')[2] or 'pingpulse'}>"
+    mail["Date"] = format_datetime(at)
+    mail["Message-ID"] = f"<{message_id}@{from_address.rpartition('@')[2] or 'pingpulse'}>"
     mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content(_plain(envelope))
-    mail.add_alternative(_html(envelope), subtype="html")
+    # What Exchange goes by.
+    mail["X-Auto-Response-Suppress"] = "All"
+    mail.set_content(plain)
+    mail.add_alternative(html, subtype="html")
     return mail
 
 
@@ -50,6 +69,8 @@ def _with_ascii_domain(address: str) -> str:
 def _plain(envelope: Envelope) -> str:
     text = envelope.text
     below = [*(f"- {line}" for line in lines_below(text)), ""]
+    for says, url in links_of(envelope):
+        below += [f"{says}:", url, ""]
     return "\n".join([text.headline, "", *below, "-- ", f"PingPulse, {envelope.base_url}", ""])
 
 
@@ -57,6 +78,8 @@ def _html(envelope: Envelope) -> str:
     text = envelope.text
     items = "".join(f'<li style="margin:0 0 6px">{_lines(line)}</li>' for line in lines_below(text))
     below = f'<ul style="margin:12px 0 0;padding-left:20px">{items}</ul>' if items else ""
+    for says, url in links_of(envelope):
+        below += f'<p style="margin:12px 0 0"><a href="{escape(url)}" style="color:#1d4ed8">{escape(says)}</a></p>'
     return f"""\
 <!doctype html>
 <html lang="en">

@@ -73,7 +73,7 @@ def _event(alert: ToldAlert, envelope: Envelope, routing_key: str) -> dict[str, 
         "dedup_key": dedup_key(alert.trouble),
         "client": "PingPulse",
         "client_url": envelope.base_url,
-        "links": [{"href": envelope.base_url, "text": "PingPulse"}],
+        "links": [*_page(alert, envelope), {"href": envelope.base_url, "text": "PingPulse"}],
         "payload": {
             "summary": one_line(alert.title, MAX_SUMMARY) or alert.kind,
             "source": alert.name or alert.source,
@@ -91,6 +91,13 @@ def _event(alert: ToldAlert, envelope: Envelope, routing_key: str) -> dict[str, 
             },
         },
     }
+
+
+def _page(alert: ToldAlert, envelope: Envelope) -> list[dict[str, str]]:
+    """Where somebody can do something about it, if it has not ended."""
+    if alert.path is None or alert.resolves:
+        return []
+    return [{"href": envelope.url_of(alert.path), "text": f"Open {one_line(alert.name, 60) or 'its page'}"}]
 
 
 def dedup_key(trouble: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from activities.outgoing import Outgoing
 from activities.senders.base import Envelope, Receipt, Sender
-from activities.senders.wording import color_of, lines_below, one_line, packed, post_json
+from activities.senders.wording import color_of, lines_below, links_of, one_line, packed, post_json
 
 MAX_TEXT: Final = 3000
 MAX_BLOCKS: Final = 50
@@ -26,9 +26,10 @@ def slack_sender(outgoing: Outgoing) -> Sender:
 def slack_message(envelope: Envelope) -> dict[str, Any]:
     """The headline, and below it a bar in the colour of the severity with a line for each thing that happened."""
     text = envelope.text
-    # One block is for the link.
-    sections = [_mrkdwn(piece) for piece in packed(lines_below(text), MAX_TEXT, MAX_BLOCKS - 1, escape)]
-    blocks: list[dict[str, Any]] = [{"type": "section", "text": section} for section in sections]
+    # One block is for links, and one for the link to us.
+    pieces = packed(lines_below(text), MAX_TEXT, MAX_BLOCKS - 2, escape)
+    pieces += packed([_link(says, url) for says, url in links_of(envelope)], MAX_TEXT, 1)
+    blocks: list[dict[str, Any]] = [{"type": "section", "text": _mrkdwn(piece)} for piece in pieces]
     blocks.append({"type": "context", "elements": [_mrkdwn(f"<{envelope.base_url}|PingPulse>")]})
     return {
         "text": escape(one_line(text.headline, _MAX_HEADLINE)),
@@ -39,6 +40,10 @@ def slack_message(envelope: Envelope) -> dict[str, Any]:
 def _mrkdwn(text: str) -> dict[str, Any]:
     # verbatim: what looks like a channel or a name in somebody's words does not become a link to it.
     return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def _link(text: str, url: str) -> str:
+    return f"<{escape(url)}|{escape(text.replace('|', '¦'))}>"
 
 
 def escape(text: str) -> str:

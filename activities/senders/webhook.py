@@ -1,25 +1,28 @@
-"""Any HTTP endpoint, by JSON signed as https://www.standardwebhooks.com has it."""
+"""Any HTTP endpoint, by signed JSON."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
-
-import orjson
-from standardwebhooks import Webhook
 
 from activities.outgoing import Outgoing
 from activities.senders.base import Envelope, Receipt, Sender
+from activities.senders.signing import post_signed
 from activities.senders.wording import stamp
 from domain.messages import ToldAlert
 
 
 def webhook_sender(outgoing: Outgoing, now: Callable[[], datetime]) -> Sender:
-    """`now` is what the signature is dated: receivers refuse old ones, so each attempt is signed anew."""
+    """`now` is what the signature is dated."""
 
     async def send(envelope: Envelope) -> Receipt:
-        body = orjson.dumps(webhook_body(envelope))
-        headers = {"Content-Type": "application/json"} | signature_headers(envelope, body, now())
-        return await outgoing.post(envelope.address, body, headers)
+        return await post_signed(
+            outgoing,
+            envelope.address,
+            webhook_body(envelope),
+            message_id=envelope.message_id,
+            secrets=envelope.signing_secrets,
+            now=now(),
+        )
 
     return send
 
@@ -40,12 +43,12 @@ def webhook_body(envelope: Envelope) -> dict[str, Any]:
             "lines": list(text.lines),
             "severity": text.severity.value,
             "resolves": text.resolves,
-            "alerts": [_alert(alert) for alert in envelope.alerts],
+            "alerts": [_alert(alert, envelope) for alert in envelope.alerts],
         },
     }
 
 
-def _alert(alert: ToldAlert) -> dict[str, Any]:
+def _alert(alert: ToldAlert, envelope: Envelope) -> dict[str, Any]:
     return {
         "id": alert.id,
         "kind": alert.kind,
@@ -59,13 +62,6 @@ def _alert(alert: ToldAlert) -> dict[str, Any]:
         "at": stamp(alert.at),
         "reason": alert.reason,
         "tags": list(alert.tags),
+        "url": envelope.url_of(alert.path) if alert.path is not None else None,
         "data": dict(alert.data),
     }
-
-
-def signature_headers(envelope: Envelope, body: bytes, now: datetime) -> dict[str, str]:
-    """One signature for each secret, so that receivers may take the old or the new one while it is being changed."""
-    headers = {"webhook-id": envelope.message_id, "webhook-timestamp": str(int(now.timestamp()))}
-    signed = (envelope.message_id, now.astimezone(UTC), body.decode())
-    signatures = [Webhook(secret).sign(*signed) for secret in envelope.signing_secrets]
-    return headers | ({"webhook-signature": " ".join(signatures)} if signatures else {})

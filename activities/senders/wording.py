@@ -6,7 +6,7 @@ from datetime import datetime
 import orjson
 
 from activities.outgoing import Outgoing
-from activities.senders.base import Receipt
+from activities.senders.base import Envelope, Receipt
 from domain.alerts import Severity
 from domain.messages import MessageText
 
@@ -17,6 +17,7 @@ COLORS: dict[Severity, int] = {
     Severity.CRITICAL: 0xB91C1C,
 }
 _GOOD_NEWS = 0x22C55E
+_MAX_LINK_TEXT = 80
 
 
 def color_of(text: MessageText) -> int:
@@ -38,6 +39,11 @@ def one_line(text: str, limit: int) -> str:
 def lines_below(text: MessageText) -> tuple[str, ...]:
     """What there is to say besides the headline."""
     return () if text.lines == (text.headline,) else text.lines
+
+
+def links_of(envelope: Envelope) -> list[tuple[str, str]]:
+    """What each link says, and its URL."""
+    return [(one_line(link.text, _MAX_LINK_TEXT), envelope.url_of(link.path)) for link in envelope.text.links]
 
 
 def packed(lines: Iterable[str], limit: int, most: int, escape: Callable[[str], str] = str) -> list[str]:

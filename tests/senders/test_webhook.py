@@ -70,6 +70,7 @@ async def test_the_body_says_it_in_words_and_in_data(outgoing: Outgoing, receive
         "at": "2026-05-04T12:00:01+00:00",
         "reason": "No ping came.",
         "tags": ["db"],
+        "url": None,
         "data": {"expected_at": "2026-05-04T12:00:00+00:00"},
     }
 

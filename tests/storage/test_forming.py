@@ -125,6 +125,7 @@ async def test_nothing_is_told_twice_or_forgotten_by_many_workers(desk: Desk) ->
     told: dict[str, list[str]] = {channel: [] for channel in channels}
     by_message = await desk.told()
     for message in await desk.messages():
+        assert message.channel_id is not None
         told[message.channel_id] += by_message[message.id]
     assert {channel: sorted(found) for channel, found in told.items()} == dict.fromkeys(channels, names)
 

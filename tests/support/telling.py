@@ -216,4 +216,4 @@ class Receiver:
         return [int((after - before).total_seconds()) for before, after in pairwise(self.times)]
 
     def activities(self, sessions: Sessions, clock: Callable[[], datetime]) -> MessageActivities:
-        return MessageActivities(sessions, clock, VAULT, {ChannelKind.WEBHOOK: self}, "https://pingpulse.example")
+        return MessageActivities(sessions, clock, VAULT, {ChannelKind.WEBHOOK: self}, {}, "https://pingpulse.example")

@@ -202,7 +202,7 @@ async def test_a_sender_that_hangs_is_left_and_tried_again(
         return Receipt()
 
     message = await make_message(desk)
-    activities = MessageActivities(desk.sessions, clock, VAULT, {ChannelKind.WEBHOOK: hang_once}, "")
+    activities = MessageActivities(desk.sessions, clock, VAULT, {ChannelKind.WEBHOOK: hang_once}, {}, "")
     async with delivered(skipping, activities, message) as handle:
         assert await handle.result() == "sent"
     assert [outcome for _, outcome, _, _ in await outcomes(desk, message)] == ["retry", "sent"]
@@ -330,7 +330,7 @@ async def test_what_was_sent_is_recorded_once_postgres_is_back(desk: Desk, postg
         await _admin(postgres, "ALTER DATABASE told ALLOW_CONNECTIONS true")
 
     activities = MessageActivities(
-        desk.sessions, lambda: datetime.now(UTC), VAULT, {ChannelKind.WEBHOOK: take_and_break}, ""
+        desk.sessions, lambda: datetime.now(UTC), VAULT, {ChannelKind.WEBHOOK: take_and_break}, {}, ""
     )
     assert await ActivityEnvironment().run(activities.send_message, message.id) == "sent"
     await asyncio.gather(*back)

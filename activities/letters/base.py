@@ -1,0 +1,36 @@
+"""What senders of letters share."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from activities.senders.base import NotNeeded, Receipt, TryLater
+from domain.approvals import TIMEOUT, Outcome, standing_at
+from storage.letters import Letter
+from storage.vault import Vault, VaultError
+
+LetterSender = Callable[[Letter], Awaitable[Receipt]]
+"""Sends, and raises TryLater, Undeliverable and NotNeeded."""
+
+
+def check_is_awaited(letter: Letter, now: datetime) -> None:
+    """Raises NotNeeded if the recipient of a mail has nothing to decide any more."""
+    approval = letter.approval
+    # A deadline that is past decides, also if nobody has taken notice of it yet.
+    outcome = approval.outcome() or standing_at(approval.terms(), letter.votes, now).outcome
+    if outcome is not None:
+        raise NotNeeded(f"not needed any more: {_how(outcome)}")
+    if any(vote.voter == letter.recipient for vote in letter.votes):
+        raise NotNeeded(f"not needed any more: {letter.recipient} has voted")
+
+
+def opened(vault: Vault, secret: bytes) -> str:
+    """A secret in plain text. Raises TryLater while the operator's key is not the one that it was encrypted with."""
+    try:
+        return vault.decrypt(secret)
+    except VaultError as error:
+        raise TryLater(str(error)) from None
+
+
+def _how(outcome: Outcome) -> str:
+    by = "at its deadline" if outcome.decided_by == TIMEOUT else f"by {outcome.decided_by}"
+    return f"it was {outcome.status} {by}"
