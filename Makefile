@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
 
-.PHONY: up test check install install-dev bench histories lock clean
+.PHONY: up test check install install-dev browser bench histories lock clean
 
 up: install
 	@exec $(BIN)/pingpulse up $(ARGS)
@@ -17,7 +17,7 @@ install: $(VENV)/.installed
 
 install-dev: $(VENV)/.installed-dev
 
-test: install-dev check
+test: install-dev browser check
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: install-dev
@@ -25,6 +25,13 @@ check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The tests of pages drive a real Chromium.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+			&& apt-get update -q && apt-get install -q -y --no-install-recommends chromium; } \
+		|| echo "The tests of pages need Chromium: install it, so that chromium or google-chrome is on the PATH." >&2
 
 bench: install-dev
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,4 +1,5 @@
-"""Every error as one problem document (RFC 9457): the only place where errors become HTTP."""
+"""Every error as one problem document (RFC 9457), or as a page where people read: the only place where errors become
+HTTP."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
+from api.approval_page.rendering import PREFIX, error_page
 from domain.errors import (
     Conflict,
     DomainError,
@@ -119,15 +122,21 @@ def problem_document(error: DomainError) -> dict[str, Any]:
     return document
 
 
-def problem_response(error: DomainError, headers: Mapping[str, str] | None = None) -> Response:
-    headers = dict(headers or {})
+def error_response(scope: Scope, error: DomainError, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer to a request: a page where people read it."""
+    response = error_page(error) if scope["path"].startswith(PREFIX) else _problem_response(error)
+    response.headers.update(headers or {})
     if error.status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="pingpulse"'
+        response.headers["WWW-Authenticate"] = 'Bearer realm="pingpulse"'
     if "retry_after" in error.extra:
-        headers["Retry-After"] = str(error.extra["retry_after"])
+        response.headers["Retry-After"] = str(error.extra["retry_after"])
+    return response
+
+
+def _problem_response(error: DomainError) -> Response:
     # Not orjson: it raises for a lone surrogate, which a message may quote from the caller's JSON.
     body = json.dumps(problem_document(error), default=str)
-    return Response(body, error.status, headers, MEDIA_TYPE)
+    return Response(body, error.status, media_type=MEDIA_TYPE)
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -141,12 +150,12 @@ def install_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(unreachable, _on_database_unavailable)
 
 
-async def _on_domain_error(_: Request, error: Exception) -> Response:
-    return problem_response(cast(DomainError, error))
+async def _on_domain_error(request: Request, error: Exception) -> Response:
+    return error_response(request.scope, cast(DomainError, error))
 
 
-async def _on_validation_error(_: Request, error: Exception) -> Response:
-    return problem_response(invalid_request(cast(RequestValidationError, error).errors()))
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    return error_response(request.scope, invalid_request(cast(RequestValidationError, error).errors()))
 
 
 def invalid_request(errors: Sequence[Any]) -> InvalidRequest:
@@ -182,10 +191,10 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     elif kind is NotFound and said is None:
         said = "There is nothing at this address; /docs shows what there is."
     elif kind is InvalidRequest and isinstance(http.__cause__, UnicodeDecodeError):
-        return problem_response(InvalidRequest.of_field("body", "is not valid UTF-8"), headers)
+        return error_response(request.scope, InvalidRequest.of_field("body", "is not valid UTF-8"), headers)
     elif kind is InvalidRequest and isinstance(http.__cause__, (ValueError, RecursionError)):
-        return problem_response(InvalidRequest.of_field("body", "is not JSON that can be read"), headers)
-    return problem_response(kind(str(said or kind.title)), headers)
+        return error_response(request.scope, InvalidRequest.of_field("body", "is not JSON that can be read"), headers)
+    return error_response(request.scope, kind(str(said or kind.title)), headers)
 
 
 def _allowed(request: Request) -> str:
@@ -198,13 +207,17 @@ def _allowed(request: Request) -> str:
     )
 
 
-async def _on_data_error(_: Request, error: Exception) -> Response:
+async def _on_data_error(request: Request, error: Exception) -> Response:
     """A net below validation, for what Postgres refuses to store: NULs, lone surrogates, numbers out of range."""
     log.warning("a value reached Postgres that it cannot store", error=type(getattr(error, "orig", error)).__name__)
-    return problem_response(InvalidRequest("A value cannot be stored: invalid text, or a number out of range."))
+    return error_response(
+        request.scope, InvalidRequest("A value cannot be stored: invalid text, or a number out of range.")
+    )
 
 
-async def _on_database_unavailable(_: Request, error: Exception) -> Response:
+async def _on_database_unavailable(request: Request, error: Exception) -> Response:
     # Its text may hold a statement's parameters, and the address of the database.
     log.warning("Postgres is unavailable", error=type(getattr(error, "orig", None) or error).__name__)
-    return problem_response(Unavailable("The database cannot be reached just now.", retry_after=DATABASE_RETRY_SECONDS))
+    return error_response(
+        request.scope, Unavailable("The database cannot be reached just now.", retry_after=DATABASE_RETRY_SECONDS)
+    )

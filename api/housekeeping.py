@@ -11,7 +11,7 @@ from api.courier import Courier
 from api.delivery import Temporal
 from config.clock import utc_now
 from domain.pings import PingFact
-from storage import approvals, gateways, journal, pings, pulses, stage_pings
+from storage import approval_access, approvals, gateways, journal, pings, pulses, stage_pings
 from storage.base import Sessions, transaction
 from temporal_workflows.approval import ApprovalEvent
 
@@ -112,6 +112,7 @@ class Housekeeping:
         async with transaction(self._sessions) as session:
             expired = await stage_pings.expire_early(session, utc_now())
             await journal.forget_old_keys(session, utc_now() - timedelta(hours=journal.IDEMPOTENCY_HOURS))
+            await approval_access.forget_expired(session, utc_now())
         for workflow_id in {ping.workflow_id for ping in expired}:
             log.warning("early pings found no instance and are in the failed queue", workflow=workflow_id)
 

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import InternalError, problem_response
+from api.errors import InternalError, error_response
 from api.security.limiter import QUOTA, Quota
 from domain.errors import PayloadTooLarge
 from domain.keys import redact
@@ -92,7 +92,7 @@ class GatewayMiddleware:
             if is_ping and scope["method"] == "OPTIONS":
                 await _preflight(respond)
             elif size > MAX_BODY_BYTES:
-                await problem_response(PayloadTooLarge(_TOO_LARGE))(scope, receive, respond)
+                await error_response(scope, PayloadTooLarge(_TOO_LARGE))(scope, receive, respond)
             else:
                 await self._app(scope, receive if size >= 0 else _limited(receive), respond)
         except ClientDisconnect:
@@ -102,7 +102,7 @@ class GatewayMiddleware:
             if status:
                 raise ConnectionError(f"request {request_id} failed after its answer had begun") from None
             problem = InternalError("Something went wrong on our side.", request_id=request_id)
-            await problem_response(problem)(scope, receive, respond)
+            await error_response(scope, problem)(scope, receive, respond)
         finally:
             if not is_ping or status >= 400 or self._log_pings:
                 _log_access(scope, request_id, status, started, quiet=is_ping and status < 400)

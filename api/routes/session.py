@@ -1,28 +1,25 @@
 """Log in, log out, and who am I."""
 
 import json
-from datetime import timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 
-from api.deps import AnyPrincipalDep, AuthenticatorDep, LimiterDep, SessionDep, SessionsDep, SettingsDep
+from api.deps import AnyPrincipalDep, SessionDep, SettingsDep
 from api.errors import UnsupportedMediaType, invalid_request
 from api.openapi import JSON_API_ERRORS, PUBLIC, problems
-from api.security.sessions import clear_session_cookies, set_session_cookies
+from api.security.login import WRONG_PASSWORD, log_in
+from api.security.sessions import clear_session_cookies
 from config.clock import utc_now
-from domain.accounts import MAX_PASSWORD_LENGTH, Role, normal_email
+from domain.accounts import MAX_PASSWORD_LENGTH, Role
 from domain.errors import CsrfFailed, InvalidRequest, RateLimited, Unauthenticated, Unavailable
 from domain.keys import KeyScope
-from storage.base import transaction
-from storage.sessions import create_session, revoke_session
-from storage.users import User, find_user, find_user_by_email, password_fits
+from storage.sessions import revoke_session
+from storage.users import User, find_user
 
 router = APIRouter(prefix="/api", tags=["session"])
-
-WRONG_PASSWORD: Final = "The e-mail address or the password is wrong."
 
 
 class Credentials(BaseModel):
@@ -75,33 +72,15 @@ _LOGIN: Final[dict[str, Any]] = PUBLIC | {
         Unavailable,
     ),
 )
-async def login(
-    request: Request,
-    response: Response,
-    settings: SettingsDep,
-    sessions: SessionsDep,
-    authenticator: AuthenticatorDep,
-    limiter: LimiterDep,
-) -> LoginView:
+async def login(request: Request, response: Response) -> LoginView:
     """Starts a session: the cookie `access_token`, and a token to send with writes."""
     # Another site could otherwise log its visitors in as somebody else by a form that posts to us.
     if request.headers.get("sec-fetch-site") == "cross-site":
         raise CsrfFailed("Log in from our own page.")
     credentials = await _credentials(request)
-    email = normal_email(credentials.email)
-    limiter.hit_login(request.scope, email)
-    # No transaction is open while the password is checked: a flood of logins must not hold all connections.
-    async with sessions() as session:
-        user = await find_user_by_email(session, email)
-    if not await password_fits(user, credentials.password) or user is None:
-        raise Unauthenticated(WRONG_PASSWORD)
-    async with transaction(sessions) as session:
-        opened = await create_session(session, user.id, utc_now(), timedelta(hours=settings.session_hours))
-    limiter.forgive_login(request.scope, email)
-    csrf_token = authenticator.tokens.csrf_token(opened.id)
-    set_session_cookies(response, authenticator.tokens.issue(opened), csrf_token, settings)
-    response.headers["Cache-Control"] = "no-store"
-    return LoginView(user=_view(user), csrf_token=csrf_token)
+    opened = await log_in(request, credentials.email, credentials.password)
+    opened.set_cookies(response)
+    return LoginView(user=_view(opened.user), csrf_token=opened.csrf_token)
 
 
 @router.post("/logout", status_code=204, responses=problems(*JSON_API_ERRORS))

@@ -13,6 +13,9 @@ from domain.errors import RateLimited
 
 WINDOW_SECONDS: Final = 60
 
+PAGES_PER_MINUTE: Final = 60
+"""Looks at one approval's page, by each of its visitors."""
+
 QUOTA: Final = "pingpulse.quota"
 """Where a request's scope holds its Quota, for the middleware to put into the response's headers."""
 
@@ -35,6 +38,7 @@ class Limiter:
         self._pings = Windows(settings.pings_per_minute)
         self._requests = Windows(settings.requests_per_minute)
         self._logins = Windows(settings.failed_logins_per_minute)
+        self._pages = Windows(PAGES_PER_MINUTE)
 
     def hit_ping(self, scope: Scope, principal: Principal) -> None:
         """Counts a ping. Raises RateLimited beyond the key's quota."""
@@ -43,6 +47,11 @@ class Limiter:
     def hit_request(self, scope: Scope, principal: Principal) -> None:
         """Counts a request to the JSON API. Raises RateLimited beyond the key's or user's quota."""
         self._hit(scope, self._requests, principal.caller, "requests")
+
+    def hit_page(self, scope: Scope, page: str, visitor: str | None) -> None:
+        """Counts a request for a page that keeps a record of it. An unknown visitor is counted by address. Raises
+        RateLimited."""
+        self._hit(scope, self._pages, f"{visitor or _network(scope)} {page}", "requests for this page")
 
     def hit_login(self, scope: Scope, email: str) -> None:
         """Counts an attempt to log in as if it failed. Raises RateLimited beyond the e-mail's or address's quota.
