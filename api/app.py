@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from api.approval_page import routes as approval_page
+from api.approval_page.visitors import make_links
 from api.delivery import Temporal
 from api.errors import install_error_handlers
 from api.gateway import Gateway
@@ -14,6 +16,8 @@ from api.openapi import install_openapi
 from api.ping_docs import ping_paths
 from api.routes import (
     alerts,
+    approval_history,
+    approvals,
     badges,
     channels,
     dev_mail,
@@ -40,6 +44,8 @@ ROUTERS = (
     pulse_history,
     badges,
     process_hooks,
+    approval_history,
+    approvals,
     channels,
     alerts,
     keys,
@@ -47,6 +53,7 @@ ROUTERS = (
     errors,
     health,
     dev_mail,
+    approval_page,
 )
 
 
@@ -88,6 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings, app.state.sessions = settings, sessions
+    app.state.approval_links = make_links(settings)
     install_security(app, settings, sessions)
     install_error_handlers(app)
     install_openapi(app, ping_paths())

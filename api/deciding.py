@@ -1,6 +1,7 @@
 """What happens to an approval at somebody's request: kept in Postgres, and then told to its workflow."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Final
 
 import structlog
@@ -11,6 +12,7 @@ from domain.approvals import Ballot, Voter
 from storage import deciding
 from storage.approvals import Approval
 from storage.base import Sessions, transaction
+from storage.channels import attach
 from temporal_workflows.approval import ApprovalEvent
 
 TELL_TIMEOUT_SECONDS: Final = 2.0
@@ -18,9 +20,14 @@ TELL_TIMEOUT_SECONDS: Final = 2.0
 log = structlog.get_logger(__name__)
 
 
-async def open_approval(sessions: Sessions, gateway: Gateway, approval: Approval, requester: Voter) -> None:
-    """Keeps a new approval and begins to follow it."""
+async def open_approval(
+    sessions: Sessions, gateway: Gateway, approval: Approval, requester: Voter, channels: Collection[str] = ()
+) -> None:
+    """Keeps a new approval and begins to follow it. Raises InvalidRequest for channels that the account does not
+    have."""
     async with transaction(sessions) as session:
+        if channels:
+            await attach(session, approval.account_id, approval.subject, channels)
         await deciding.open_approval(session, approval, requester)
     tell(gateway, approval.id, ApprovalEvent("requested", requester.name))
 

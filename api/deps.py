@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.security import Authenticator, Limiter, Principal, key_of
 from api.security.sessions import CSRF_HEADER, SESSION_COOKIE
 from config.settings import Settings
-from domain.errors import Forbidden, InsufficientScope
+from domain.errors import Forbidden, InsufficientScope, Unavailable
 from storage.base import Sessions, snapshot, transaction
+from storage.vault import Vault
 
 READS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 
@@ -62,11 +63,49 @@ async def get_snapshot(request: Request) -> AsyncIterator[AsyncSession]:
         yield session
 
 
+def get_vault(request: Request) -> Vault:
+    """Raises Unavailable without a secret key."""
+    secret_key = get_settings(request).secret_key
+    if secret_key is None:
+        raise Unavailable(
+            "There is no key to encrypt secrets with: set PINGPULSE_SECRET_KEY to 32 or more random characters, for "
+            "gateway and worker alike, and start them again."
+        )
+    return Vault(secret_key.get_secret_value())
+
+
 async def authenticate(request: Request) -> Principal:
     """Anybody known: a key of any scope, or a session, whose writes need the CSRF token.
 
     A key goes before the cookie, also a wrong one. Raises Unauthenticated, CsrfFailed and RateLimited.
     """
+    principal = await _identify(request)
+    get_limiter(request).hit_request(request.scope, principal)
+    return principal
+
+
+async def authenticate_poll(request: Request) -> Principal:
+    """As `authenticate`, for what programs ask again and again: it counts as a ping, of which there may be more."""
+    principal = await _identify(request)
+    get_limiter(request).hit_ping(request.scope, principal)
+    return principal
+
+
+async def require_full(request: Request, principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
+    """A session, or a key with the scope `full`; to write, no viewer. Raises InsufficientScope and Forbidden."""
+    if principal.scope != "full":
+        raise InsufficientScope("This key may ping and read trees; this needs a key with the scope `full`.")
+    return await require_member(request, principal)
+
+
+async def require_member(request: Request, principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
+    """Anybody known; to write, no viewer. Raises Forbidden."""
+    if principal.role == "viewer" and request.method not in READS:
+        raise Forbidden("A viewer may look but not change anything; ask an owner of the account.")
+    return principal
+
+
+async def _identify(request: Request) -> Principal:
     authenticator = get_authenticator(request)
     key, token = key_of(request), request.cookies.get(SESSION_COOKIE)
     if token and not key:
@@ -75,25 +114,18 @@ async def authenticate(request: Request) -> Principal:
             authenticator.tokens.check_csrf(principal.session_id, request.headers.get(CSRF_HEADER))
     else:
         principal = await authenticator.authenticate_key(key)
-    get_limiter(request).hit_request(request.scope, principal)
-    return principal
-
-
-async def require_full(request: Request, principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
-    """A session, or a key with the scope `full`; to write, no viewer. Raises InsufficientScope and Forbidden."""
-    if principal.scope != "full":
-        raise InsufficientScope("This key may ping and read trees; this needs a key with the scope `full`.")
-    if principal.role == "viewer" and request.method not in READS:
-        raise Forbidden("A viewer may look but not change anything; ask an owner of the account.")
     return principal
 
 
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 SessionsDep = Annotated[Sessions, Depends(get_sessions)]
 AuthenticatorDep = Annotated[Authenticator, Depends(get_authenticator)]
+VaultDep = Annotated[Vault, Depends(get_vault)]
 LimiterDep = Annotated[Limiter, Depends(get_limiter)]
 # FastAPI's default scope ends after the answer was sent; with this one the commit comes before it.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 SnapshotDep = Annotated[AsyncSession, Depends(get_snapshot, scope="function")]
 PrincipalDep = Annotated[Principal, Depends(require_full)]
 AnyPrincipalDep = Annotated[Principal, Depends(authenticate)]
+MemberDep = Annotated[Principal, Depends(require_member)]
+PollingPrincipalDep = Annotated[Principal, Depends(authenticate_poll)]

@@ -13,6 +13,7 @@ from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from api import metrics
+from api.approval_watch import ApprovalWatch
 from api.courier import Courier
 from api.delivery import Temporal
 from api.housekeeping import Housekeeping
@@ -76,7 +77,10 @@ class Gateway:
                 session, host=socket.gethostname(), process_id=os.getpid(), now=utc_now()
             )
         assert self._settings.database_url is not None
-        self._joining = JoiningConnection(self._settings.database_url.get_secret_value(), self.id)
+        database_url = self._settings.database_url.get_secret_value()
+        self._joining = JoiningConnection(database_url, self.id)
+        self.approval_watch = ApprovalWatch(database_url)
+        self.approval_watch.start()
         self.journal = Journal(self._sessions, self.id, self._joining, self._kept, utc_now)
         self._housekeeping = Housekeeping(
             self._sessions, self.courier, self.temporal, self.id, lambda: self.journal.is_refusing
@@ -93,8 +97,13 @@ class Gateway:
         self._later.add(task)
         task.add_done_callback(self._later.discard)
 
+    def release(self) -> None:
+        """Answers those who wait for something to happen; from now on nobody does. For use before `stop`."""
+        self.approval_watch.release()
+
     async def stop(self) -> None:
         """Delivers what it holds, for a few seconds, and leaves the rest to the others."""
+        await self.approval_watch.stop()
         await self.courier.drain(DRAIN_SECONDS)
         await asyncio.gather(*self._later, return_exceptions=True)
         for task in self._tasks:

@@ -3,6 +3,9 @@
 import asyncio
 import math
 import signal
+import socket
+import sys
+from contextlib import suppress
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,9 +20,20 @@ def serve_api(settings: Settings) -> None:
     serve_app(create_app(settings), settings)
 
 
+class Server(uvicorn.Server):
+    """Has those requests answered that wait for something to happen. uvicorn lets all requests end before it tells the
+    app that it is to stop."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        gateway = getattr(getattr(self.config.app, "state", None), "gateway", None)
+        if gateway is not None:
+            gateway.release()
+        await super().shutdown(sockets)
+
+
 def serve_app(app: FastAPI, settings: Settings) -> None:
     """Serve an app as a gateway is served."""
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -34,6 +48,12 @@ def serve_app(app: FastAPI, settings: Settings) -> None:
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_seconds),
     )
+    server = Server(config)
+    # uvicorn stops in good order and then lets the signal have its way.
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(1)
 
 
 async def serve_worker(settings: Settings) -> None:

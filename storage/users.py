@@ -1,6 +1,7 @@
 """Users and their passwords."""
 
 import asyncio
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cache, partial
@@ -70,6 +71,17 @@ async def find_user(session: AsyncSession, user_id: str) -> User | None:
 async def find_user_by_email(session: AsyncSession, email: str) -> User | None:
     """`email` as `domain.accounts.normal_email` returns it."""
     return await session.scalar(select(User).where(User.email == email))
+
+
+async def list_owners(session: AsyncSession, account_id: str) -> list[str]:
+    """The e-mail addresses of an account's owners, who has been one longest first."""
+    query = select(User.email).where(User.account_id == account_id, User.role == "owner")
+    return list(await session.scalars(query.order_by(User.created_at, User.id)))
+
+
+async def users_among(session: AsyncSession, account_id: str, emails: Collection[str]) -> set[str]:
+    """Which of these addresses are of users of the account."""
+    return set(await session.scalars(select(User.email).where(User.account_id == account_id, User.email.in_(emails))))
 
 
 async def password_fits(user: User | None, password: str) -> bool:

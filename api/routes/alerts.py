@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.deps import PrincipalDep, SessionDep, SettingsDep, SnapshotDep, Text
 from api.fields import ChannelIds
+from api.message_views import AttemptView
 from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.security import Principal, ensure_owner
@@ -55,18 +56,6 @@ class AlertView(BaseModel):
 class AlertList(BaseModel):
     alerts: list[AlertView]
     next_cursor: str | None
-
-
-class AttemptView(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    number: int
-    at: datetime
-    took_ms: int
-    outcome: Literal["sent", "retry", "failed"]
-    status_code: int | None
-    detail: str | None
-    next_at: datetime | None = Field(description="When it is tried again, at the earliest.")
 
 
 class DeliveryView(BaseModel):

@@ -1,29 +1,27 @@
 """Channels: where people are told."""
 
 import asyncio
-import base64
-import secrets
 from datetime import datetime, time, timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from activities.senders.addresses import address_field, check_address, masked
-from api.deps import PrincipalDep, SessionDep, SettingsDep, Text
+from api.deps import PrincipalDep, SessionDep, SettingsDep, Text, VaultDep
 from api.fields import Tags
 from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.security import Principal, ensure_owner
+from api.signing import new_signing_secret
 from config.clock import utc_now
 from domain.alerts import Severity
 from domain.channels import DEFAULT_MESSAGES_PER_MINUTE, ChannelKind, QuietHours
-from domain.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from domain.errors import Conflict, InvalidRequest, NotFound
 from domain.ids import random_id
 from storage.channels import Channel, delete_channel, get_channel, list_channels
 from storage.messages import alerts_of, test_message
-from storage.vault import Vault
 
 router = APIRouter(prefix="/api/channels", tags=["channels"])
 
@@ -109,22 +107,8 @@ class ChannelTest(BaseModel):
     deliveries_url: str = Field(description="Where to see what became of it.")
 
 
-_NO_SECRET_KEY = Unavailable(
-    "Channels hold secrets, and there is no key to encrypt them with: set PINGPULSE_SECRET_KEY to 32 or more random "
-    "characters, for gateway and worker alike, and start them again."
-)
 _MISSING = NotFound("There is no channel chn_4f7k2m9x1b.")
 _NO_WEBHOOK = Conflict("Only generic webhooks are signed; this is a channel of kind email.")
-
-
-def get_vault(settings: SettingsDep) -> Vault:
-    """Raises Unavailable without a secret key."""
-    if settings.secret_key is None:
-        raise _NO_SECRET_KEY
-    return Vault(settings.secret_key.get_secret_value())
-
-
-VaultDep = Annotated[Vault, Depends(get_vault)]
 
 
 @router.post("", status_code=201, responses=problems(*JSON_API_ERRORS))
@@ -135,7 +119,7 @@ async def create(
     address = await _address_of(body.kind, body)
     if address is None:
         raise InvalidRequest.of_field(address_field(body.kind), f"is needed for a channel of kind {body.kind}")
-    secret = _new_secret() if body.kind is ChannelKind.WEBHOOK else None
+    secret = new_signing_secret() if body.kind is ChannelKind.WEBHOOK else None
     now = utc_now()
     channel = Channel(
         id=random_id("chn_", 10),
@@ -224,7 +208,7 @@ async def rotate_secret(
     channel = await _owned(session, principal, channel_id, lock=True)
     if channel.signing_secret is None:
         raise Conflict(f"Only generic webhooks are signed; this is a channel of kind {channel.kind}.")
-    secret, now = _new_secret(), utc_now()
+    secret, now = new_signing_secret(), utc_now()
     until = now + timedelta(hours=OLD_SECRET_HOURS)
     channel.old_signing_secret, channel.old_secret_until = channel.signing_secret, until
     channel.signing_secret, channel.updated_at = vault.encrypt(secret), now
@@ -264,11 +248,6 @@ def _quiet_hours(body: ChannelInput) -> dict[str, str] | None:
         return None
     QuietHours(time.fromisoformat(hours.start), time.fromisoformat(hours.end), hours.timezone, hours.severity)
     return hours.model_dump(mode="json")
-
-
-def _new_secret() -> str:
-    """As Standard Webhooks has them: base64 of 24 to 64 random bytes behind `whsec_`."""
-    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def _view(channel: Channel) -> ChannelView:

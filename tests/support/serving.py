@@ -9,13 +9,15 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from cli.serve import Server
+
 
 @contextmanager
 def serve(app: FastAPI) -> Iterator[str]:
     """Yields the base URL once the app has started."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        server = Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

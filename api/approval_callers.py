@@ -1,0 +1,70 @@
+"""Who acts on an approval through the API, and what they say."""
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.approval_input import address_of
+from api.deps import Text
+from api.security import Principal, ensure_owner
+from domain.approvals import Decision, Via, Voter
+from domain.errors import Forbidden, NotFound, Unauthenticated
+from storage.approvals import Approval, get_approval
+from storage.deciding import NO_APPROVAL
+from storage.keys import get_key
+from storage.users import find_user
+
+Notes = Annotated[Text, Field(max_length=2000)]
+
+
+class NewDecision(BaseModel):
+    """Who decides is the user that is logged in; a key decides for itself, or for the approver whom it names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    decision: Decision
+    notes: Notes | None = None
+    response: dict[str, Any] | None = Field(None, description="Values of editable fields; those left out stay.")
+    choice: Annotated[Text, Field(max_length=100)] | None = None
+    approver: Annotated[Text, AfterValidator(address_of)] | None = Field(None, description="Only a key names one.")
+
+
+class Cancellation(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    notes: Notes | None = None
+
+
+async def caller_of(session: AsyncSession, principal: Principal, request: Request) -> tuple[Voter, str]:
+    """Who makes a request, and what people call them."""
+    address = request.client.host if request.client is not None else None
+    agent = request.headers.get("user-agent")
+    if principal.key_id is not None:
+        name = f"api-key:{principal.key_id}"
+        key = await get_key(session, principal.key_id)
+        return Voter(name, Via.KEY, name, address, agent), key.name
+    user = await find_user(session, principal.user_id or "")
+    if user is None:
+        raise Unauthenticated("This user is gone; log in again.")
+    return Voter(user.email, Via.SESSION, None, address, agent), user.email
+
+
+def voter_of(caller: Voter, approver: str | None) -> Voter:
+    """In whose name the caller decides. Raises Forbidden for a user who names somebody else."""
+    if approver is None or approver == caller.name:
+        return caller
+    if caller.via is not Via.KEY:
+        raise Forbidden(f"You are logged in as {caller.name} and cannot decide for {approver}.")
+    return replace(caller, name=approver)
+
+
+async def owned_approval(session: AsyncSession, principal: Principal, approval_id: str) -> Approval:
+    """The approval, if it is of the principal's account. Raises NotFound or Forbidden."""
+    approval = await get_approval(session, approval_id)
+    if approval is None:
+        raise NotFound(NO_APPROVAL.format(approval_id))
+    ensure_owner(principal, approval.account_id)
+    return approval
