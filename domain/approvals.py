@@ -67,7 +67,7 @@ ENOUGH: Final = {
 
 
 class ApprovalDecided(Conflict):
-    """It is decided, cancelled or expired; `status`, `decided_by` and `decided_at` say how."""
+    """It is decided, cancelled or expired; `approval_status`, `decided_by` and `decided_at` say how."""
 
     code = "approval_decided"
     title = "Approval is decided"
@@ -123,13 +123,14 @@ class ApprovalTerms:
     confirm: Confirm = Confirm.LINK
 
     def approvers_at(self, standing: "Standing") -> tuple[str, ...]:
-        """Who may vote by now."""
-        return self.approvers + self.escalate_to if standing.is_escalated else self.approvers
+        """Who may vote by now, each of them once."""
+        asked = self.approvers + self.escalate_to if standing.is_escalated else self.approvers
+        refused = self.requesters if self.forbid_self else frozenset()
+        return tuple(name for name in dict.fromkeys(asked) if name not in refused)
 
     def eligible(self) -> frozenset[str]:
         """Whoever may ever vote as an approver."""
-        everybody = frozenset(self.approvers + self.escalate_to)
-        return everybody - self.requesters if self.forbid_self else everybody
+        return frozenset(self.approvers_at(Standing(is_escalated=True)))
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,9 @@ class Ballot:
         """Whether both want the same done. Approvals of different values are not one decision."""
         if self.decision is not other.decision:
             return False
-        return self.decision is Decision.DENY or (self.choice, self.response) == (other.choice, other.response)
+        if self.decision is Decision.DENY:
+            return True
+        return self.choice == other.choice and _is_same(self.response, other.response)
 
 
 @dataclass(frozen=True)
@@ -209,12 +212,11 @@ def new_approval_id() -> str:
 def standing_at(terms: ApprovalTerms, votes: Iterable[Vote], until: datetime) -> Standing:
     """Where an approval stands at a moment; `votes` are in the order in which they were received."""
     outcome = _outcome(terms, votes, until)
-    last = min(until, outcome.at) if outcome is not None else until
+    # What falls into the moment of the decision counts: it may have been done before the vote came.
+    last = outcome.at if outcome is not None else until
     return Standing(
-        # What falls into the moment of the decision is not needed any more.
-        reminded=sum(at < last or (at == last and outcome is None) for at in terms.reminders),
-        is_escalated=terms.escalate_at is not None
-        and (terms.escalate_at < last or (terms.escalate_at == last and outcome is None)),
+        reminded=sum(at <= last for at in terms.reminders),
+        is_escalated=terms.escalate_at is not None and terms.escalate_at <= last,
         outcome=outcome,
     )
 
@@ -259,7 +261,7 @@ def decided_error(outcome: Outcome) -> ApprovalDecided:
     by = "its timeout" if outcome.decided_by == TIMEOUT else outcome.decided_by
     return ApprovalDecided(
         f"It is {outcome.status} already, by {by} at {outcome.at.isoformat()}.",
-        status=outcome.status.value,
+        approval_status=outcome.status.value,
         decided_by=outcome.decided_by,
         decided_at=outcome.at.isoformat(),
     )
@@ -313,3 +315,12 @@ def _ended(status: ApprovalStatus, vote: Vote, reason: str | None = None) -> Out
         response=vote.ballot.response if is_approved else None,
         reason=reason,
     )
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same. To Python, true is 1."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_is_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)

@@ -1,11 +1,12 @@
 """Approvals: what was asked, who voted, and what came of it."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Integer, select, text, tuple_
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Integer, func, select, text, tuple_
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -28,8 +29,13 @@ from storage.base import Base
 CHANGES: str = "pingpulse_approvals"
 """The channel on which Postgres tells every gateway the id of an approval that has changed."""
 
+FOLLOWED_WITHIN: Final = timedelta(minutes=1)
+"""A workflow that takes longer to notice something is in trouble."""
+
 MAX_BEHIND = 1_000
 MAX_NAME = 80
+MAX_SHOWN: Final = 300
+"""Of the context, in messages to channels."""
 
 
 class Approval(Base):
@@ -49,8 +55,9 @@ class Approval(Base):
     status: Mapped[str]
     title: Mapped[str | None]
     context: Mapped[str]
-    payload: Mapped[Any] = mapped_column(JSONB(none_as_null=True), nullable=True)
-    editable: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    # Not JSONB, which sorts members: people see them in the order in which they were given.
+    payload: Mapped[Any] = mapped_column(JSON(none_as_null=True), nullable=True)
+    editable: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     choices: Mapped[list[str]] = mapped_column(JSONB)
     requested_by: Mapped[str]
     requesters: Mapped[list[str]] = mapped_column(JSONB)
@@ -112,7 +119,17 @@ class Approval(Base):
         return words if len(words) <= MAX_NAME else words[: MAX_NAME - 1] + "…"
 
     def identity(self) -> ApprovalIdentity:
-        return ApprovalIdentity(self.account_id, self.id, self.name, self.source, self.requested_by, self.expires_at)
+        context = " ".join(self.context.split())
+        shown = context if len(context) <= MAX_SHOWN else context[: MAX_SHOWN - 1] + "…"
+        return ApprovalIdentity(
+            self.account_id,
+            self.id,
+            self.name,
+            self.source,
+            self.requested_by,
+            self.expires_at,
+            context=shown if shown != self.name else None,
+        )
 
     def terms(self) -> ApprovalTerms:
         return ApprovalTerms(
@@ -236,6 +253,26 @@ async def list_unfollowed(session: AsyncSession, before: datetime) -> list[str]:
         .limit(MAX_BEHIND)
     )
     return list((await session.scalars(query)).all())
+
+
+@dataclass(frozen=True)
+class ApprovalsStand:
+    """How many approvals are pending. `unfollowed`: something happened that their workflow has not noticed in
+    `FOLLOWED_WITHIN`; `late`: their deadline is past by as much."""
+
+    pending: int
+    unfollowed: int
+    late: int
+
+
+async def approvals_stand(session: AsyncSession, now: datetime) -> ApprovalsStand:
+    before = now - FOLLOWED_WITHIN
+    is_pending = Approval.status == ApprovalStatus.PENDING.value
+    is_unfollowed = (Approval.followed_revision < Approval.revision) & (Approval.changed_at < before)
+    wanted = (is_pending, is_unfollowed, is_pending & (Approval.expires_at < before))
+    # Each by itself, because each has an index.
+    counts = [await session.scalar(select(func.count()).select_from(Approval).where(which)) or 0 for which in wanted]
+    return ApprovalsStand(*counts)
 
 
 async def announce_change(session: AsyncSession, approval: Approval, now: datetime) -> None:

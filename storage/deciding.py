@@ -42,7 +42,7 @@ async def open_approval(session: AsyncSession, approval: Approval, requester: Vo
     await session.flush()
     add_transitions(session, approval.subject, [Transition(None, None, ApprovalStatus.PENDING.value, now)])
     _note(session, approval, "requested", requester, now, requested_by=approval.requested_by)
-    for approver in approval.approvers:
+    for approver in approval.terms().approvers_at(approval.standing()):
         write_letter(session, approval, LetterTopic.REQUEST, now, approver)
     await session.flush()
     await raise_alerts(session, [approval_alerts.requested(approval.identity(), now)], now)
@@ -52,13 +52,13 @@ async def vote(session: AsyncSession, approval_id: str, voter: Voter, ballot: Ba
     """Takes a vote, and decides the approval if that completes it.
 
     Raises NotFound, InvalidRequest for a ballot that does not fit, and what `domain.approvals.check_vote` raises.
+    If its deadline has decided it, that is committed.
     """
     approval, votes = await lock_approval(session, approval_id)
-    # The order of votes is that of the lock, whatever the clocks of gateways say.
-    now = max([now, *(vote.at for vote in votes)])
-    await _settle(session, approval, votes, now, now)
+    now = _latest(approval, votes, now)
+    await _refuse_if_decided(session, approval, votes, now)
     check_vote(approval.terms(), approval.standing(), votes, voter)
-    ballot = check_ballot(approval.choices, approval.editable, approval.payload, ballot)
+    ballot = check_ballot(approval.choices, approval.editable, approval.payload, votes, ballot)
     session.add(
         ApprovalVote(
             approval_id=approval.id,
@@ -82,11 +82,11 @@ async def vote(session: AsyncSession, approval_id: str, voter: Voter, ballot: Ba
 
 
 async def cancel(session: AsyncSession, approval_id: str, who: Voter, notes: str | None, now: datetime) -> Approval:
-    """Ends an approval without a decision. Raises NotFound, and ApprovalDecided if it has ended."""
+    """Ends an approval without a decision. Raises NotFound, and ApprovalDecided if it has ended; that its deadline
+    has ended it is committed."""
     approval, votes = await lock_approval(session, approval_id)
-    await _settle(session, approval, votes, now, now)
-    if (outcome := approval.outcome()) is not None:
-        raise decided_error(outcome)
+    now = _latest(approval, votes, now)
+    await _refuse_if_decided(session, approval, votes, now)
     _note(session, approval, "cancelled", who, now, **({"notes": notes} if notes else {}))
     await _end(session, approval, Outcome(ApprovalStatus.CANCELLED, now, who.name, notes), now)
     await announce_change(session, approval, now)
@@ -125,15 +125,35 @@ async def lock_approval(session: AsyncSession, approval_id: str) -> tuple[Approv
     return approval, [row.vote() for row in (await list_votes(session, [approval_id]))[approval_id]]
 
 
+async def _refuse_if_decided(session: AsyncSession, approval: Approval, votes: list[Vote], now: datetime) -> None:
+    """Raises ApprovalDecided.
+
+    Whoever hears that it has expired must hear what stays: a vote of a gateway whose clock is behind could still come
+    after a transaction that was rolled back.
+    """
+    is_news = await _settle(session, approval, votes, now, now)
+    if (outcome := approval.outcome()) is not None:
+        if is_news:
+            await announce_change(session, approval, now)
+            await session.commit()
+        raise decided_error(outcome)
+
+
+def _latest(approval: Approval, votes: list[Vote], moment: datetime) -> datetime:
+    """A moment that is not before anything that is recorded: clocks differ, and the order of events is that of the
+    lock."""
+    reminders = approval.terms().reminders[: approval.reminded]
+    known = [approval.created_at, approval.escalated_at, *reminders, *(vote.at for vote in votes)]
+    return max([moment, *(at for at in known if at is not None)])
+
+
 async def _settle(session: AsyncSession, approval: Approval, votes: list[Vote], until: datetime, now: datetime) -> bool:
     """Records what has happened up to `until` and is not recorded yet; whether there was anything."""
     before = approval.standing()
     if before.outcome is not None:
         return False
     terms = approval.terms()
-    # Clocks differ: what has happened stays, also for whose clock is behind.
-    known = [*(vote.at for vote in votes), *terms.reminders[: before.reminded], approval.escalated_at]
-    after = standing_at(terms, votes, max([until, *(at for at in known if at is not None)]))
+    after = standing_at(terms, votes, _latest(approval, votes, until))
     if after == before:
         return False
     alerts = _step(session, approval, terms, before, after, {vote.voter for vote in votes}, now)
@@ -154,19 +174,20 @@ def _step(
 ) -> list[Alert]:
     """Escalates and reminds. What comes too late, because it is decided by now or another reminder is due too, is
     noted and told to nobody."""
-    alerts, is_open = [], after.outcome is None
+    alerts, is_open, new = [], after.outcome is None, set(terms.approvers_at(after)) - set(terms.approvers_at(before))
     if after.is_escalated and not before.is_escalated:
         assert terms.escalate_at is not None
         approval.escalated_at = terms.escalate_at
-        to = terms.escalate_to
-        add_entry(session, approval, "escalated", OURSELVES, terms.escalate_at, details={"to": list(to)})
-        if is_open:
+        to = [approver for approver in terms.escalate_to if approver in new]
+        add_entry(session, approval, "escalated", OURSELVES, terms.escalate_at, details={"to": to})
+        if is_open and to:
             for approver in to:
                 write_letter(session, approval, LetterTopic.ESCALATION, now, approver)
             alerts.append(approval_alerts.escalated(approval.identity(), terms.escalate_at, to))
     for number, at in enumerate(terms.reminders[before.reminded : after.reminded], start=before.reminded + 1):
         is_told = is_open and number == after.reminded
-        whom = [approver for approver in terms.approvers_at(after) if approver not in voted] if is_told else []
+        # Who is asked only now, need not be reminded.
+        whom = [name for name in terms.approvers_at(after) if name not in voted | new] if is_told else []
         add_entry(session, approval, "reminded", OURSELVES, at, details={"whom": whom})
         if is_told:
             for approver in whom:

@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.approvals import ApprovalStatus
     from domain.room import shorten
     from temporal_workflows.options import READ_MODEL
-    from temporal_workflows.search_attributes import OWNER, STATUS
+    from temporal_workflows.search_attributes import OWNER, STATUS, WORKFLOW
 
 MAX_SUMMARY_BYTES: Final = 200
 
@@ -85,4 +85,7 @@ class ApprovalWorkflow:
         by = f" by {approval.decided_by}" if approval.decided_by is not None else ""
         workflow.set_current_details(f"**{approval.status}**{by} {shorten(approval.name, MAX_SUMMARY_BYTES)}")
         if workflow.info().typed_search_attributes.get(STATUS) != approval.status:
-            workflow.upsert_search_attributes([STATUS.value_set(approval.status), OWNER.value_set(approval.account_id)])
+            updates = [STATUS.value_set(approval.status), OWNER.value_set(approval.account_id)]
+            if approval.workflow_id is not None:
+                updates.append(WORKFLOW.value_set(approval.workflow_id))
+            workflow.upsert_search_attributes(updates)

@@ -15,6 +15,8 @@ from cli.identities import database_session
 from cli.probes import check_database, pollers_since, temporal_client
 from config.settings import Settings
 from config.temporal import missing_search_attributes, temporal_address
+from storage.approval_audit import broken_chains
+from storage.approvals import approvals_stand
 from storage.messages import telling_stands
 from storage.migrate import current_revision, head_revision
 from storage.outbox import OutboxRow
@@ -23,6 +25,7 @@ _OLDEST_PYTHON = (3, 11)
 _LEAST_FREE_BYTES = 1_000_000_000
 _LEAST_FREE_SHARE = 0.05
 _LARGE_OUTBOX = 10_000
+_NAMED = 5
 # A worker's question to the task queue stays open for up to a minute; after that it asks again.
 _POLL_WINDOW = timedelta(seconds=70)
 
@@ -111,6 +114,29 @@ async def alerts(settings: Settings) -> Finding:
         )
     finding = f"{standing.pending} messages on their way, {standing.failed} failed in the last day"
     return Finding(f"{finding}; see GET /api/alerts" if standing.failed else finding, warning=standing.failed > 0)
+
+
+@check("Approvals")
+async def approvals(settings: Settings) -> Finding:
+    async with database_session(database_url(settings)) as session:
+        # Of one moment: entries are written while we read.
+        await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        broken = await broken_chains(session)
+        stand = await approvals_stand(session, datetime.now(UTC))
+    if broken:
+        first = ", ".join(f"{approval_id} at entry {number}" for approval_id, number in broken[:_NAMED])
+        more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
+        raise Problem(
+            f"the audit trail does not hold of {first}{more}",
+            "somebody went around PingPulse: compare with a backup, and find out who may write to the database",
+        )
+    if stand.late or stand.unfollowed:
+        raise Problem(
+            f"{stand.pending} pending, {stand.late} of them past their deadline; "
+            f"{stand.unfollowed} have news that no workflow has noticed",
+            "start `pingpulse worker` and a gateway, or look at their logs; if Temporal was lost, `pingpulse revive`",
+        )
+    return Finding(f"{stand.pending} pending, every audit trail holds")
 
 
 @check("Mail")

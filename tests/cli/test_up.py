@@ -169,7 +169,7 @@ async def test_the_doctor_finds_it_healthy(stack: Stack) -> None:
     assert (code, error) == (0, ""), findings
     titles = [line.split()[1] for line in findings.splitlines()]
     assert titles[:6] == ["Python", "Settings", "Postgres", "Migrations", "Temporal", "Worker"]
-    assert titles[6:10] == ["Outbox", "Alerts", "Mail", "Disk"]
+    assert titles[6:11] == ["Outbox", "Alerts", "Approvals", "Mail", "Disk"]
     assert "✗" not in findings
 
 

@@ -26,6 +26,8 @@ from temporal_workflows.registry import WORKFLOWS
 from tests.domain.builders import dynamic, static, strict
 from tests.support.stack import temporal_server
 from tests.support.waiting import until
+from tests.workflows.approval_desk import APPROVAL_PATHS, Desk
+from tests.workflows.approval_desk import QUEUE as APPROVALS
 from tests.workflows.office import Office, at_work
 from tests.workflows.office import Run as OfficeRun
 from tests.workflows.pulse_world import QUEUE as PULSES
@@ -200,7 +202,7 @@ class Post:
 
 
 MESSAGE_PATHS = ("message_sent", "message_given_up")
-NAMES = [play.__name__ for play in (*PATHS, continued, *PULSE_PATHS, *RUN_PATHS)] + list(MESSAGE_PATHS)
+NAMES = [play.__name__ for play in (*PATHS, continued, *PULSE_PATHS, *RUN_PATHS, *APPROVAL_PATHS)] + list(MESSAGE_PATHS)
 
 
 async def record() -> None:
@@ -210,6 +212,7 @@ async def record() -> None:
         await record_instances(client, World(environment))
         await record_pulses(client, PulseWorld(environment))
         await record_runs(client, environment)
+        await record_approvals(client)
         await record_messages(client)
 
 
@@ -244,6 +247,16 @@ async def record_runs(client: Client, environment: WorkflowEnvironment) -> None:
                 run = await play(office)
                 await run.handle.result()
                 await write_all(client, play.__name__, run_subject("phk_1", run.id))
+
+
+async def record_approvals(client: Client) -> None:
+    desk = Desk(client)
+    async with worker(client, APPROVALS, [desk.follow_approval]):
+        for play in APPROVAL_PATHS:
+            if is_missing(play.__name__):
+                await play(desk)
+                await desk.handle(play.__name__).result()
+                await write_all(client, play.__name__, play.__name__)
 
 
 async def record_messages(client: Client) -> None:
