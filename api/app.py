@@ -30,6 +30,7 @@ from api.routes import (
     pulse_history,
     pulses,
     session,
+    timeline,
     workflows,
 )
 from api.security import install_security
@@ -40,6 +41,7 @@ from storage.base import create_engine, create_sessions
 ROUTERS = (
     workflows,
     instances,
+    timeline,
     pulses,
     pulse_history,
     badges,

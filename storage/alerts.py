@@ -51,6 +51,7 @@ class AlertRow(Base):
         Index("uq_alerts_account_id_dedupe_key", "account_id", "dedupe_key", unique=True),
         Index("ix_alerts_account_id_created_at", "account_id", "created_at", "id"),
         Index("ix_alerts_trouble", "account_id", "trouble"),
+        Index("ix_alerts_subject", "subject", "at"),
         Index("ix_alerts_unrouted", "state", "created_at", postgresql_where="state IN ('new', 'held')"),
     )
 

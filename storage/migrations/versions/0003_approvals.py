@@ -133,6 +133,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_approval_votes")),
     )
     op.create_index("uq_approval_votes_approval_id_voter", "approval_votes", ["approval_id", "voter"], unique=True)
+    op.create_index("ix_alerts_subject", "alerts", ["subject", "at"], unique=False)
     op.add_column("messages", sa.Column("approval_id", sa.Text(), nullable=True))
     op.add_column("messages", sa.Column("topic", sa.Text(), nullable=True))
     op.add_column("messages", sa.Column("recipient", sa.Text(), nullable=True))
@@ -167,6 +168,7 @@ def downgrade() -> None:
     op.drop_column("messages", "recipient")
     op.drop_column("messages", "topic")
     op.drop_column("messages", "approval_id")
+    op.drop_index("ix_alerts_subject", table_name="alerts")
     op.drop_index("uq_approval_votes_approval_id_voter", table_name="approval_votes")
     op.drop_table("approval_votes")
     op.drop_index("ix_approval_nonces_expires_at", table_name="approval_nonces")
