@@ -9,11 +9,11 @@ from enum import StrEnum
 from typing import Any, Final
 
 from domain.errors import InvalidRequest
+from domain.usage import mentions_gen_ai, understand_model, understand_usage
 
 MAX_PAYLOAD_BYTES: Final = 100_000
 MAX_TEXT: Final = 256
 MAX_ERROR_TEXT: Final = 500
-MAX_TOKENS: Final = 2**53
 MAX_COST_USD: Final = Decimal(10**9)
 MAX_COST_DECIMALS: Final = 18
 MAX_DURATION_MS: Final = 366 * 86_400 * 1000
@@ -86,6 +86,9 @@ class Report:
     output_tokens: int | None = None
     cost_usd: Decimal | None = None
     tool_calls: list[Any] | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 _FAILED: Final = frozenset(
@@ -119,18 +122,16 @@ def understand_status(value: object) -> PingStatus:
 _NOTHING_SAID: Final = Report()
 _UNDERSTOOD: Final = frozenset(
     {"status", "exit_code", "error", "duration", "duration_ms", "handoff_reason"}
-    | {"model_id", "model", "usage", "cost_usd", "tool_calls"}
+    | {"model_id", "model", "usage", "usageMetadata", "usage_metadata", "cost_usd", "tool_calls"}
 )
 
 
 def understand(payload: Mapping[str, Any]) -> Report:
     """Reads the understood members of a payload; raises InvalidRequest naming one whose value cannot be meant."""
-    if _UNDERSTOOD.isdisjoint(payload):
+    if _UNDERSTOOD.isdisjoint(payload) and not mentions_gen_ai(payload):
         return _NOTHING_SAID
     status = payload.get("status", payload.get("exit_code"))
-    usage = payload.get("usage")
-    if usage is not None and not isinstance(usage, dict):
-        raise InvalidRequest.of_field("usage", 'must be an object such as {"input_tokens": 1500}')
+    usage = understand_usage(payload)
     tool_calls = payload.get("tool_calls")
     if tool_calls is not None and not isinstance(tool_calls, list):
         raise InvalidRequest.of_field("tool_calls", "must be a list of objects")
@@ -139,12 +140,15 @@ def understand(payload: Mapping[str, Any]) -> Report:
         error=error_text(payload.get("error")),
         duration_ms=_duration_ms(payload),
         handoff_reason=_short_text(payload, "handoff_reason"),
-        model_id=_short_text(payload, "model_id") or _short_text(payload, "model"),
-        usage=usage,
-        input_tokens=_tokens(usage, "input_tokens", "prompt_tokens"),
-        output_tokens=_tokens(usage, "output_tokens", "completion_tokens"),
+        model_id=understand_model(payload),
+        usage=payload.get("usage"),
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
         cost_usd=_cost(payload.get("cost_usd")),
         tool_calls=tool_calls,
+        cached_tokens=usage.cached_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
     )
 
 
@@ -175,17 +179,6 @@ def _duration_ms(payload: Mapping[str, Any]) -> int | None:
         if not 0 <= milliseconds <= MAX_DURATION_MS:
             raise InvalidRequest.of_field(field, "must be between 0 and 366 days")
         return round(milliseconds)
-    return None
-
-
-def _tokens(usage: Mapping[str, Any] | None, *fields: str) -> int | None:
-    for field in fields:
-        value = (usage or {}).get(field)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS:
-            raise InvalidRequest.of_field(f"usage.{field}", "must be a whole number of tokens, 0 or more")
-        return int(value)
     return None
 
 
