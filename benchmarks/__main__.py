@@ -30,9 +30,27 @@ def main() -> None:
         storm=1_000,
         open=OPEN,
         sparse=50,
+        approvals=1_000,
+        waiting_seconds=30,
+        decisions=100,
+        expiring=200,
     )
     if arguments.quick:
-        extent = Extent(rounds=1, pulse_rounds=1, seconds=1.0, ways=1, many=20, due=4, storm=30, open=50, sparse=5)
+        extent = Extent(
+            rounds=1,
+            pulse_rounds=1,
+            seconds=1.0,
+            ways=1,
+            many=20,
+            due=4,
+            storm=30,
+            open=50,
+            sparse=5,
+            approvals=20,
+            waiting_seconds=2,
+            decisions=5,
+            expiring=5,
+        )
     if arguments.open is not None:
         extent = replace(extent, open=arguments.open)
     console, failed = Console(), []

@@ -41,6 +41,9 @@ class Extent:
 
     `many` are those that are pinged in turn, `due` those whose delay is measured one by one, `storm` those that are due
     at once, `open` those that are only open; `sparse` of them are pinged.
+
+    `approvals` are pending, polled and waited for, `waiting_seconds` at a time; `decisions` of others are made, and
+    `expiring` come to their deadline at once.
     """
 
     rounds: int
@@ -52,6 +55,10 @@ class Extent:
     storm: int
     open: int
     sparse: int
+    approvals: int
+    waiting_seconds: float
+    decisions: int
+    expiring: int
 
 
 @dataclass(frozen=True)

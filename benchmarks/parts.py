@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from benchmarks import due, instances, many, pulses, storm, trees
+from benchmarks import approvals, due, instances, many, pulses, storm, trees
 from benchmarks.figures import Extent, Findings
 from benchmarks.pings import Tell
 from benchmarks.stack import Stack, running_stack
@@ -14,6 +14,7 @@ PARTS: dict[str, Callable[[Stack, Extent, Tell], Awaitable[Findings]]] = {
     "due": due.measure,
     "storm": storm.measure,
     "many": many.measure,
+    "approvals": approvals.measure,
 }
 
 

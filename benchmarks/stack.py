@@ -118,6 +118,11 @@ class Stack:
         values: list[float] = json.loads(await self._get("/lags"))
         return sorted(values)
 
+    async def calls(self) -> dict[str, int]:
+        """How often the gateway has asked Temporal, by the name of the call."""
+        counts: dict[str, int] = json.loads(await self._get("/calls"))
+        return counts
+
     async def drained(self, timeout_seconds: float = 60) -> float:
         """Waits until Temporal has every ping; returns how long it took, infinity if that long was not enough."""
         loop = asyncio.get_running_loop()
