@@ -1,10 +1,6 @@
 """What happens to an approval at somebody's request: kept in Postgres, and then told to its workflow."""
 
-import asyncio
 from collections.abc import Collection
-from typing import Final
-
-import structlog
 
 from api.gateway import Gateway
 from config.clock import utc_now
@@ -14,10 +10,6 @@ from storage.approvals import Approval
 from storage.base import Sessions, transaction
 from storage.channels import attach
 from temporal_workflows.approval import ApprovalEvent
-
-TELL_TIMEOUT_SECONDS: Final = 2.0
-
-log = structlog.get_logger(__name__)
 
 
 async def open_approval(
@@ -29,14 +21,14 @@ async def open_approval(
         if channels:
             await attach(session, approval.account_id, approval.subject, channels)
         await deciding.open_approval(session, approval, requester)
-    tell(gateway, approval.id, ApprovalEvent("requested", requester.name))
+    gateway.follower.tell(approval.id, ApprovalEvent("requested", requester.name))
 
 
 async def vote(sessions: Sessions, gateway: Gateway, approval_id: str, voter: Voter, ballot: Ballot) -> Approval:
     """Raises what `storage.deciding.vote` raises."""
     async with transaction(sessions) as session:
         approval = await deciding.vote(session, approval_id, voter, ballot, utc_now())
-    tell(gateway, approval_id, ApprovalEvent(ballot.decision.value, voter.name))
+    gateway.follower.tell(approval_id, ApprovalEvent(ballot.decision.value, voter.name))
     return approval
 
 
@@ -44,18 +36,5 @@ async def cancel(sessions: Sessions, gateway: Gateway, approval_id: str, who: Vo
     """Raises what `storage.deciding.cancel` raises."""
     async with transaction(sessions) as session:
         approval = await deciding.cancel(session, approval_id, who, notes, utc_now())
-    tell(gateway, approval_id, ApprovalEvent("cancelled", who.name))
+    gateway.follower.tell(approval_id, ApprovalEvent("cancelled", who.name))
     return approval
-
-
-def tell(gateway: Gateway, approval_id: str, event: ApprovalEvent) -> None:
-    """Nobody waits for it: what counts is committed. If it fails, housekeeping does it."""
-    gateway.do_later(_tell(gateway, approval_id, event))
-
-
-async def _tell(gateway: Gateway, approval_id: str, event: ApprovalEvent) -> None:
-    try:
-        async with asyncio.timeout(TELL_TIMEOUT_SECONDS):
-            await gateway.temporal.tell_of_approval(approval_id, event)
-    except Exception as error:
-        log.info("a workflow was not told of its approval yet", approval=approval_id, error=str(error))

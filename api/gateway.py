@@ -3,9 +3,9 @@
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from sqlalchemy import exc
@@ -16,6 +16,7 @@ from api import metrics
 from api.approval_watch import ApprovalWatch
 from api.courier import Courier
 from api.delivery import Temporal
+from api.following import Follower
 from api.housekeeping import Housekeeping
 from api.journal import Journal
 from config.clock import utc_now
@@ -56,6 +57,7 @@ class Gateway:
         self._settings = settings
         self._sessions = sessions
         self.temporal = temporal
+        self.follower = Follower(temporal)
         self._tasks: list[asyncio.Task[None]] = []
         self.courier = Courier(
             temporal,
@@ -68,7 +70,6 @@ class Gateway:
         self._delivered: list[int] = []
         self._has_delivered = asyncio.Event()
         self._answers: dict[int, asyncio.Future[Verdict | None]] = {}
-        self._later: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Registers this process. Raises what the driver raises if Postgres does not answer."""
@@ -83,19 +84,13 @@ class Gateway:
         self.approval_watch.start()
         self.journal = Journal(self._sessions, self.id, self._joining, self._kept, utc_now)
         self._housekeeping = Housekeeping(
-            self._sessions, self.courier, self.temporal, self.id, lambda: self.journal.is_refusing
+            self._sessions, self.courier, self.temporal, self.follower, self.id, lambda: self.journal.is_refusing
         )
         self._tasks = [
             asyncio.create_task(self.journal.run(), name="journal"),
             asyncio.create_task(self._clear_outbox(), name="outbox"),
             *self._housekeeping.start(),
         ]
-
-    def do_later(self, job: Coroutine[Any, Any, None]) -> None:
-        """Runs on the side what no answer waits for. It takes seconds at most, and raises nothing."""
-        task = asyncio.create_task(job)
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
 
     def release(self) -> None:
         """Answers those who wait for something to happen; from now on nobody does. For use before `stop`."""
@@ -105,7 +100,7 @@ class Gateway:
         """Delivers what it holds, for a few seconds, and leaves the rest to the others."""
         await self.approval_watch.stop()
         await self.courier.drain(DRAIN_SECONDS)
-        await asyncio.gather(*self._later, return_exceptions=True)
+        await self.follower.finish(DRAIN_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -9,11 +9,11 @@ import structlog
 
 from api.courier import Courier
 from api.delivery import Temporal
+from api.following import Follower
 from config.clock import utc_now
 from domain.pings import PingFact
 from storage import approval_access, approvals, gateways, journal, pings, pulses, stage_pings
 from storage.base import Sessions, transaction
-from temporal_workflows.approval import ApprovalEvent
 
 ADOPT_EVERY_SECONDS: Final = 2.0
 REFILL_EVERY_SECONDS: Final = 0.5
@@ -35,12 +35,14 @@ class Housekeeping:
         sessions: Sessions,
         courier: Courier,
         temporal: Temporal,
+        follower: Follower,
         gateway_id: int,
         is_refusing: Callable[[], bool],
     ) -> None:
         self._sessions = sessions
         self._is_refusing = is_refusing
         self._temporal = temporal
+        self._follower = follower
         self._courier = courier
         self._gateway_id = gateway_id
         self._entered: dict[int, int] = {}
@@ -127,8 +129,7 @@ class Housekeeping:
         """For approvals whose workflow could not be told of a request, a vote or its end."""
         async with self._sessions() as session:
             unfollowed = await approvals.list_unfollowed(session, utc_now() - timedelta(seconds=TIDY_EVERY_SECONDS))
-        for approval_id in unfollowed:
-            await self._temporal.tell_of_approval(approval_id, ApprovalEvent("noticed"))
+        self._follower.tell_again(unfollowed, utc_now())
 
 
 async def _repeat(name: str, every_seconds: float, job: Callable[[], Awaitable[None]]) -> None:

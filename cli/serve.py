@@ -6,11 +6,15 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
 
 from config.settings import Settings
+
+if TYPE_CHECKING:
+    from api.gateway import Gateway
 
 
 def serve_api(settings: Settings) -> None:
@@ -25,7 +29,7 @@ class Server(uvicorn.Server):
     app that it is to stop."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        gateway = getattr(getattr(self.config.app, "state", None), "gateway", None)
+        gateway: "Gateway | None" = getattr(getattr(self.config.app, "state", None), "gateway", None)
         if gateway is not None:
             gateway.release()
         await super().shutdown(sockets)

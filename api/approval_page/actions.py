@@ -10,7 +10,6 @@ from starlette.requests import Request
 from api.approval_page.reading import Form, read_ballot, read_decision
 from api.approval_page.views import standing_now
 from api.approval_page.visitors import Visitor
-from api.deciding import tell
 from api.deps import get_sessions, get_vault
 from config.clock import utc_now
 from domain.accounts import normal_email
@@ -94,7 +93,7 @@ async def decide(request: Request, approval_id: str, visitor: Visitor, form: For
     # Not inside: the guess is to be counted.
     if refused is not None:
         raise refused
-    tell(request.app.state.gateway, approval_id, ApprovalEvent(ballot.decision.value, voter.name))
+    request.app.state.gateway.follower.tell(approval_id, ApprovalEvent(ballot.decision.value, voter.name))
 
 
 async def send_code(request: Request, approval_id: str, visitor: Visitor, form: Form) -> None:

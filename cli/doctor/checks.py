@@ -113,7 +113,10 @@ async def alerts(settings: Settings) -> Finding:
             "start `pingpulse worker`, or look at its log",
         )
     finding = f"{standing.pending} messages on their way, {standing.failed} failed in the last day"
-    return Finding(f"{finding}; see GET /api/alerts" if standing.failed else finding, warning=standing.failed > 0)
+    return Finding(
+        f"{finding}; see GET /api/alerts, and the letters of approvals" if standing.failed else finding,
+        warning=standing.failed > 0,
+    )
 
 
 @check("Approvals")
@@ -145,7 +148,10 @@ async def mail(settings: Settings) -> Finding:
         return Finding(f"goes through {settings.smtp.host}")
     if settings.mail_dir is not None:
         return Finding(f"kept in {settings.mail_dir} and shown at /dev/mail")
-    return Finding("not set up: channels of kind email fail until PINGPULSE_SMTP_HOST is set", warning=True)
+    return Finding(
+        "not set up: channels of kind email and requests to approvers fail until PINGPULSE_SMTP_HOST is set",
+        warning=True,
+    )
 
 
 @check("Disk")
