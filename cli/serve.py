@@ -29,7 +29,7 @@ class Server(uvicorn.Server):
     app that it is to stop."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        gateway: "Gateway | None" = getattr(getattr(self.config.app, "state", None), "gateway", None)
+        gateway: Gateway | None = getattr(getattr(self.config.app, "state", None), "gateway", None)
         if gateway is not None:
             gateway.release()
         await super().shutdown(sockets)
