@@ -1,7 +1,7 @@
 """What an InstanceWorkflow may ask of Postgres. Each method is one idempotent transaction."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,7 +13,7 @@ from domain.pings import PingFact
 from domain.room import fitted
 from domain.strict import Verdict
 from domain.subjects import instance_subject
-from storage import gateways, instances, outbox, pings
+from storage import costs, gateways, instances, outbox, pings
 from storage.base import Sessions, snapshot, transaction
 from storage.instance_alerts import raise_change, raise_violations
 from storage.instances import Instance
@@ -103,15 +103,11 @@ class InstanceActivities:
             if row is None:
                 return None
             facts, delivered = await _delivered(session, row, question.known)
-            is_ended = row.status == InstanceStatus.TERMINATED
-            state = InstanceState(
-                row.id,
-                row.rules(),
-                row.opened_at,
+            state = replace(
+                row.before_pings(),
                 outages=await gateways.list_outages(session, row.opened_at, self._clock()),
                 # The deadline that it failed by has been checked.
                 confirmed_until=row.completed_at,
-                terminated_at=row.completed_at if is_ended else None,
             )
             state = fitted(merge(state, facts))
             version, alerts = row.version, 0
@@ -131,14 +127,17 @@ class InstanceActivities:
         try:
             async with transaction(self._sessions) as session:
                 # Verdicts first: a gateway that withdraws a ping locks the outbox and the instance in this order too.
-                if recording.verdicts and (withdrawn := await pings.decide(session, recording.verdicts)):
-                    raise _NothingWritten(Recorded(withdrawn=tuple(withdrawn)))
+                decided = await pings.decide(session, recording.verdicts) if recording.verdicts else pings.Decided()
+                if decided.withdrawn:
+                    raise _NothingWritten(Recorded(withdrawn=decided.withdrawn))
                 if await instances.record_change(session, change):
                     alerts += await raise_change(session, change, self._clock())
                 elif await _is_stale(session, change):
                     raise _NothingWritten(Recorded(is_stale=True))
                 rejected = [verdict.ping_id for verdict in recording.verdicts if not verdict.accepted]
                 alerts += await raise_violations(session, change.instance_id, rejected, self._clock())
+                # Last, as everywhere: see `costs.count_costs`.
+                await costs.count_costs(session, decided.accepted)
         except _NothingWritten as nothing:
             return nothing.why
         if alerts:

@@ -1,5 +1,6 @@
 """Putting the gateway together."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,15 +21,21 @@ from api.routes import (
     approvals,
     badges,
     channels,
+    comparisons,
+    costs,
     dev_mail,
     errors,
+    exports,
+    forks,
     health,
     instances,
     keys,
     pings,
+    prices,
     process_hooks,
     pulse_history,
     pulses,
+    reruns,
     session,
     timeline,
     workflows,
@@ -42,6 +49,12 @@ ROUTERS = (
     workflows,
     instances,
     timeline,
+    forks,
+    reruns,
+    comparisons,
+    exports,
+    costs,
+    prices,
     pulses,
     pulse_history,
     badges,
@@ -98,6 +111,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings, app.state.sessions = settings, sessions
     app.state.approval_links = make_links(settings)
+    app.state.at_work = asyncio.Semaphore(1)
     install_security(app, settings, sessions)
     install_error_handlers(app)
     install_openapi(app, ping_paths())

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -19,6 +19,7 @@ from api.delivery import Temporal
 from api.following import Follower
 from api.housekeeping import Housekeeping
 from api.journal import Journal
+from api.pricing import Pricing
 from config.clock import utc_now
 from config.settings import Settings
 from domain.errors import DomainError, Unavailable
@@ -70,9 +71,11 @@ class Gateway:
         self._delivered: list[int] = []
         self._has_delivered = asyncio.Event()
         self._answers: dict[int, asyncio.Future[Verdict | None]] = {}
+        self.pricing = Pricing(sessions)
 
     async def start(self) -> None:
         """Registers this process. Raises what the driver raises if Postgres does not answer."""
+        await self.pricing.load()
         async with transaction(self._sessions) as session:
             self.id = await gateways.register_gateway(
                 session, host=socket.gethostname(), process_id=os.getpid(), now=utc_now()
@@ -118,6 +121,8 @@ class Gateway:
         Raises the DomainError it is refused with, and Unavailable if it could not be kept or no verdict could be
         had; then it is never applied.
         """
+        if ping.report.tells_costs:
+            ping = await self._priced(ping)
         result = await self.journal.append(ping)
         match result:
             case DomainError():
@@ -129,6 +134,13 @@ class Gateway:
             case Journaled(outcome=Outcome.PENDING):
                 return await self._await_verdict(result)
         return Receipt(result.subject, result.status)
+
+    async def _priced(self, ping: NewPing) -> NewPing:
+        try:
+            return replace(ping, cost=await self.pricing.cost_of(ping))
+        except (exc.SQLAlchemyError, OSError) as error:
+            log.error("a ping could not be priced", error=type(error).__name__)
+            raise Unavailable("The ping could not be kept; send it again.", retry_after=RETRY_SECONDS) from error
 
     async def ask_tree(self, subject: str) -> InstanceView | None:
         """The instance as its workflow shows it, own pings included; None if Temporal does not answer in time."""

@@ -21,6 +21,9 @@ from domain.keys import redact
 MAX_BODY_BYTES: Final = 1024 * 1024
 """Of any request; what a ping may carry is for its route to say."""
 
+LARGE_BODIES: Final = {"/api/instances/import": 50 * 1024 * 1024}
+"""Of requests to these addresses, whose routes read the body by themselves, and not before they know the caller."""
+
 REQUEST_ID: Final = "pingpulse.request_id"
 """Where a request's scope holds its id."""
 
@@ -28,7 +31,6 @@ PING_PREFIXES: Final = ("/shk/", "/dhk/", "/hbk/", "/hhk/", "/hb/", "/phk/")
 
 Headers = Iterable[tuple[bytes, bytes]]
 
-_TOO_LARGE = f"The body has more than {MAX_BODY_BYTES} bytes."
 _GONE = 499
 
 # Pings come from anybody's web page with their key and never with our cookie: hence no credentials.
@@ -71,6 +73,7 @@ class GatewayMiddleware:
         started = perf_counter()
         is_ping = scope["path"].startswith(PING_PREFIXES)
         callers_id, size = _read_headers(scope["headers"])
+        most = LARGE_BODIES.get(scope["path"], MAX_BODY_BYTES)
         request_id = callers_id or f"{_run}-{next(_serial):x}"
         scope[REQUEST_ID] = request_id
         status = 0
@@ -91,10 +94,10 @@ class GatewayMiddleware:
         try:
             if is_ping and scope["method"] == "OPTIONS":
                 await _preflight(respond)
-            elif size > MAX_BODY_BYTES:
-                await error_response(scope, PayloadTooLarge(_TOO_LARGE))(scope, receive, respond)
+            elif size > most:
+                await error_response(scope, PayloadTooLarge(_too_large(most)))(scope, receive, respond)
             else:
-                await self._app(scope, receive if size >= 0 else _limited(receive), respond)
+                await self._app(scope, receive if size >= 0 else _limited(receive, most), respond)
         except ClientDisconnect:
             status = status or _GONE
         except Exception as error:
@@ -132,17 +135,21 @@ def _quota_headers(quota: Quota | None) -> Headers:
     )
 
 
-def _limited(receive: Receive) -> Receive:
-    """`receive` for a body of unknown size, which stops reading at the limit."""
+def _too_large(most: int) -> str:
+    return f"The body has more than {most} bytes."
+
+
+def _limited(receive: Receive, most: int) -> Receive:
+    """`receive` for a body of unknown size, which stops reading after `most` bytes."""
     size = 0
 
     async def receive_up_to_the_limit() -> Message:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
-        if size > MAX_BODY_BYTES:
+        if size > most:
             # Not our PayloadTooLarge: of what reading a body raises, FastAPI lets only this class through.
-            raise HTTPException(413, _TOO_LARGE)
+            raise HTTPException(413, _too_large(most))
         return message
 
     return receive_up_to_the_limit

@@ -113,16 +113,16 @@ def _loads(text: str) -> Any:
         value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
         raise too_deep from None
-    if text.count("{") + text.count("[") > MAX_LEVELS and _is_deeper(value, MAX_LEVELS):
+    if text.count("{") + text.count("[") > MAX_LEVELS and is_deeper(value, MAX_LEVELS):
         raise too_deep
     return value
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
+def is_deeper(value: Any, levels: int) -> bool:
     if not isinstance(value, dict | list):
         return False
     items = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
+    return levels == 0 or any(is_deeper(item, levels - 1) for item in items)
 
 
 def _refuse_constant(name: str) -> Any:
@@ -217,7 +217,7 @@ class Parameters:
         members = {member: value for member, value in self._members.items() if member not in self._taken}
         payload = None
         if members:
-            payload = _payload_text(members)
+            payload = payload_text(members)
             if payload != (redacted := redact(payload)):
                 members, payload = json.loads(redacted), redacted
         if isinstance(nested := members.get(inner or ""), dict):
@@ -247,7 +247,7 @@ def _check_text(field: str, text: str) -> None:
         raise InvalidRequest.of_field(field, "contains an API key; send that as key=… only")
 
 
-def _payload_text(members: dict[str, Any]) -> str:
+def payload_text(members: dict[str, Any]) -> str:
     """Members as JSON text. Raises InvalidRequest naming one that Postgres could not keep."""
     try:
         text = json.dumps(members, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

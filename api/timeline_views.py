@@ -46,6 +46,9 @@ class TimelineStep(BaseModel):
     tool_calls: list[Any] | None
     payload: Any = Field(description="As it was sent. Text, if it was not JSON.")
     accepted: bool = Field(description="False for a ping that was rejected and changed nothing.")
+    inherited: bool = Field(
+        description="True for a fork's copy of a step of the instance that was forked, at the time of the original."
+    )
     reason_code: str | None = Field(None, description="Only if it was rejected: the code of the error.")
     reason: str | None = Field(None, description="Only if it was rejected.")
     expected_stage: str | None = Field(None, description="Only if it was rejected: what should have come instead.")
@@ -172,15 +175,16 @@ def step_document(step: Step) -> dict[str, Any]:
         "model_id": step.model_id,
         "input_tokens": step.input_tokens,
         "output_tokens": step.output_tokens,
-        "cost_usd": _money(step.cost_usd),
-        "cumulative_cost_usd": _money(step.cumulative_cost_usd),
+        "cost_usd": money(step.cost_usd),
+        "cumulative_cost_usd": money(step.cumulative_cost_usd),
         "context_size_bytes": step.size_bytes,
         "handoff_reason": step.handoff_reason,
         "error": step.error,
-        "usage": _json(step.usage),
-        "tool_calls": _json(step.tool_calls),
-        "payload": _json(step.payload),
+        "usage": fragment(step.usage),
+        "tool_calls": fragment(step.tool_calls),
+        "payload": fragment(step.payload),
         "accepted": step.accepted,
+        "inherited": step.inherited,
     }
     if not step.accepted:
         document |= {"reason_code": step.reason_code, "reason": step.reason, "expected_stage": step.expected_stage}
@@ -248,7 +252,7 @@ def _approval(approval: Approval, event: str, decided_by: str | None) -> dict[st
     }
 
 
-def _money(amount: Decimal | None) -> orjson.Fragment | None:
+def money(amount: Decimal | None) -> orjson.Fragment | None:
     """A JSON number with all decimals; as a float it would lose some."""
     if amount is None:
         return None
@@ -256,5 +260,5 @@ def _money(amount: Decimal | None) -> orjson.Fragment | None:
     return orjson.Fragment(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
-def _json(text: str | None) -> orjson.Fragment | None:
+def fragment(text: str | None) -> orjson.Fragment | None:
     return None if text is None else orjson.Fragment(text)

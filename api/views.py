@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from config.clock import utc_now
 from domain import paths
 from domain.evaluation import InstanceView, StageView, evaluate
-from domain.instances import InstanceState, InstanceStatus, StageStatus, fold
+from domain.instances import InstanceStatus, StageStatus, fold
 from domain.subjects import instance_subject
 from storage import gateways, instances, outbox, pings
 from storage.instances import Instance, Stage
@@ -19,15 +19,8 @@ async def fold_instance(session: AsyncSession, instance: Instance) -> InstanceVi
     """The instance as its journal tells it, as of now."""
     now = utc_now()
     facts = await pings.list_facts(session, instance.id)
-    terminated = instance.status == InstanceStatus.TERMINATED
-    state = InstanceState(
-        instance.id,
-        instance.rules(),
-        instance.opened_at,
-        terminated_at=instance.completed_at if terminated else None,
-    )
     outages = await gateways.list_outages(session, instance.opened_at, now)
-    return evaluate(fold(state, facts, until=now, outages=outages))
+    return evaluate(fold(instance.before_pings(), facts, until=now, outages=outages))
 
 
 async def current_views(session: AsyncSession, rows: Iterable[Instance]) -> dict[str, InstanceView]:
@@ -87,6 +80,17 @@ def tree_document(view: InstanceView) -> dict[str, dict[str, Any]]:
             **({"error": stage.error} if stage.error is not None else {}),
         }
         for path, stage in view.stages.items()
+    }
+
+
+def lineage_document(row: Instance) -> dict[str, Any]:
+    """What an instance was made of; the root of one that was opened by a ping is itself."""
+    return {
+        "origin": row.origin,
+        "parent_id": row.parent_id,
+        "root_id": row.root_id or row.id,
+        "fork_depth": row.fork_depth,
+        "fork_from_stage": row.fork_from_stage,
     }
 
 

@@ -34,6 +34,7 @@ def main() -> None:
         waiting_seconds=30,
         decisions=100,
         expiring=200,
+        costed=1_000_000,
     )
     if arguments.quick:
         extent = Extent(
@@ -50,6 +51,7 @@ def main() -> None:
             waiting_seconds=2,
             decisions=5,
             expiring=5,
+            costed=10_000,
         )
     if arguments.open is not None:
         extent = replace(extent, open=arguments.open)

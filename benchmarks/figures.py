@@ -43,7 +43,7 @@ class Extent:
     at once, `open` those that are only open; `sparse` of them are pinged.
 
     `approvals` are pending, polled and waited for, `waiting_seconds` at a time; `decisions` of others are made, and
-    `expiring` come to their deadline at once.
+    `expiring` come to their deadline at once. `costed` are pings whose costs are reported.
     """
 
     rounds: int
@@ -59,6 +59,7 @@ class Extent:
     waiting_seconds: float
     decisions: int
     expiring: int
+    costed: int
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from benchmarks import approvals, due, instances, many, pulses, storm, trees
+from benchmarks import approvals, costs, due, instances, many, pulses, storm, trees
 from benchmarks.figures import Extent, Findings
 from benchmarks.pings import Tell
 from benchmarks.stack import Stack, running_stack
@@ -15,6 +15,7 @@ PARTS: dict[str, Callable[[Stack, Extent, Tell], Awaitable[Findings]]] = {
     "storm": storm.measure,
     "many": many.measure,
     "approvals": approvals.measure,
+    "costs": costs.measure,
 }
 
 

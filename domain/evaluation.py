@@ -103,7 +103,7 @@ def evaluate(state: InstanceState) -> InstanceView:
     return InstanceView(
         status=standing.status,
         stages={path: stages[path] for path in sorted(stages, key=paths.sort_key)},
-        changed_at=standing.finished_at or state.last_ping_at or state.opened_at,
+        changed_at=standing.finished_at or _counted(state, state.last_ping_at),
         failure_reason=standing.reason,
         completed_at=standing.finished_at,
         closes_at=standing.closes_at,
@@ -128,7 +128,7 @@ def stand(state: InstanceState) -> Standing:
         path, failed_at = failure
         error = shorten(state.stages[path].error, text_room(state))
         reason = f"Stage {path} failed: {error}" if error else f"Stage {path} failed"
-        return _finished(state, InstanceStatus.FAILED, failed_at, reason)
+        return _finished(state, InstanceStatus.FAILED, _counted(state, failed_at), reason)
     if reached_at is not None and not missing:
         # What failed and healed after the end was reached has put it off.
         healed = filter(None, map(healed_at, state.stages.values()))
@@ -205,6 +205,15 @@ def _stages_as_pinged(state: InstanceState) -> dict[str, StageView]:
     return views
 
 
+def _counted(state: InstanceState, at: datetime | None) -> datetime:
+    """That moment, but none before time began to count.
+
+    A ping may be older: one that came before the start that adopted it, or one that a fork has inherited.
+    """
+    begun_at = state.begun_at or state.opened_at
+    return max(at or begun_at, begun_at)
+
+
 def _first_failure(state: InstanceState) -> tuple[str, datetime] | None:
     failed = [(facts.last, path) for path, facts in state.stages.items() if facts.status is PingStatus.FAILED]
     if not failed:
@@ -220,14 +229,13 @@ def _reached_last_at(state: InstanceState, covered: dict[paths.Numbers, datetime
     """
     definition = state.definition
     if not definition.is_static:
-        # An early final ping may have come before the start that adopted it.
-        return max(state.final.at, state.opened_at) if state.final else None
+        return _counted(state, state.final.at) if state.final else None
     orders = [(stage.order,) for stage in definition.stages]
     if not orders or orders[-1] not in covered:
         return None
     if all(order in covered for order in orders):
-        return max(covered[order] for order in orders)
-    return covered[orders[-1]]
+        return _counted(state, max(covered[order] for order in orders))
+    return _counted(state, covered[orders[-1]])
 
 
 def _missing(state: InstanceState, covered: dict[paths.Numbers, datetime]) -> list[str]:
@@ -244,7 +252,9 @@ def _deadlines(
     reached_at: datetime | None,
 ) -> Iterator[Deadline]:
     definition, outages = state.definition, state.outages
-    last_ping_at = state.last_ping_at or state.opened_at
+    if state.begun_at is None:
+        return
+    last_ping_at = _counted(state, state.last_ping_at)
     if reached_at is not None:
         at = due(reached_at, definition.grace_period_seconds, outages)
         for path in missing:
@@ -261,7 +271,7 @@ def _deadlines(
         yield Deadline(due(last_ping_at, definition.stage_timeout_seconds, outages), f"Stage {path} timeout", path)
 
     if definition.instance_timeout_seconds is not None:
-        yield Deadline(due(state.opened_at, definition.instance_timeout_seconds, outages), "Instance timeout")
+        yield Deadline(due(_counted(state, None), definition.instance_timeout_seconds, outages), "Instance timeout")
     if definition.idle_timeout_seconds is not None:
         at = due(last_ping_at, definition.idle_timeout_seconds, outages)
         yield Deadline(at, f"Idle timeout: no ping for {definition.idle_timeout_seconds:g} seconds")
@@ -271,9 +281,11 @@ def _awaited_since(state: InstanceState, covered: dict[paths.Numbers, datetime],
     """Since when a missing stage is the next to come; None while the one before it is missing too."""
     facts = state.stages.get(path)
     if facts is not None:
-        return facts.last.at
+        return _counted(state, facts.last.at)
     order = int(path)
-    return state.opened_at if order == 1 else covered.get((order - 1,))
+    if order > 1 and (order - 1,) not in covered:
+        return None
+    return _counted(state, covered.get((order - 1,)))
 
 
 def _next_top_level(state: InstanceState) -> str:

@@ -1,5 +1,6 @@
 """What of a workflow's instances is worth telling: failures, their good end, and pings out of order."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -22,6 +23,9 @@ INSTANCE_RECOVERED: Final = alert_kind(
 STRICT_VIOLATION: Final = alert_kind("strict_violation", Severity.WARNING, "refused a ping", "pings were refused")
 PING_UNCLAIMED: Final = alert_kind(
     "ping_unclaimed", Severity.WARNING, "got a ping that belongs to no run", "pings belonged to no run"
+)
+RERUN_REQUESTED: Final = alert_kind(
+    "instance_rerun_requested", Severity.INFO, "is to be run again", "runs are to be done again"
 )
 
 _OF_STAGES: Final = {
@@ -160,6 +164,39 @@ def violation_alert(
             "agent": agent,
             "code": code,
             "reason": message,
+        },
+    )
+
+
+def rerun_alert(
+    definition: WorkflowDefinition,
+    instance_id: str,
+    parent_id: str,
+    session_id: str,
+    at: datetime,
+    inputs_url: str,
+    modified: Sequence[str],
+) -> Alert:
+    """Asks whoever does the work to do it again, with the inputs at `inputs_url`; `modified` are stages."""
+    subject, name = instance_subject(definition.id, instance_id), definition.name or definition.id
+    return Alert(
+        kind=RERUN_REQUESTED,
+        account_id=definition.account_id,
+        source=workflow_source(definition.id),
+        subject=subject,
+        name=name,
+        title=f"{name} {RERUN_REQUESTED.one}: {parent_id}, as {instance_id}",
+        trouble=f"{subject}/rerun",
+        dedupe_key=f"{subject}/{RERUN_REQUESTED.name}",
+        at=at,
+        tags=definition.tags,
+        data={
+            "workflow_id": definition.id,
+            "instance_id": instance_id,
+            "parent_id": parent_id,
+            "session_id": session_id,
+            "inputs_url": inputs_url,
+            "modified_stages": list(modified),
         },
     )
 

@@ -81,6 +81,7 @@ class InstanceState:
 
     `confirmed_until` is the moment up to which silence is known to be silence: deadlines after it have not
     been checked against the journal yet, so `evaluate` does not act on them.
+    `begins_with_ping`: it was made without one, so its time counts from its first ping and not from its opening.
     """
 
     instance_id: str
@@ -95,6 +96,13 @@ class InstanceState:
     outages: tuple[Outage, ...] = ()
     confirmed_until: datetime | None = None
     terminated_at: datetime | None = None
+    begins_with_ping: bool = False
+    first_ping_at: datetime | None = None
+
+    @property
+    def begun_at(self) -> datetime | None:
+        """From when on its time counts; None while it does not."""
+        return self.first_ping_at if self.begins_with_ping else self.opened_at
 
 
 def merge(state: InstanceState, pings: Iterable[PingFact]) -> InstanceState:
@@ -104,17 +112,27 @@ def merge(state: InstanceState, pings: Iterable[PingFact]) -> InstanceState:
     """
     stages = dict(state.stages)
     count, opener, last_at, final = state.ping_count, state.opener, state.last_ping_at, state.final
+    first_at = state.first_ping_at
     for ping in pings:
         stamp = Stamp(ping.at, ping.id)
         if ping.path in stages or len(stages) < MAX_STAGES:
             stages[ping.path] = _merge_stage(stages.get(ping.path), ping, stamp)
         count += 1
+        first_at = ping.at if first_at is None else min(first_at, ping.at)
         last_at = ping.at if last_at is None else max(last_at, ping.at)
         if ping.agent is not None and (opener is None or stamp < opener.stamp):
             opener = Stamped(stamp, ping.agent)
         if ping.final and ping.status is PingStatus.HEALTHY:
             final = stamp if final is None else min(final, stamp)
-    return replace(state, stages=stages, ping_count=count, opener=opener, last_ping_at=last_at, final=final)
+    return replace(
+        state,
+        stages=stages,
+        ping_count=count,
+        opener=opener,
+        last_ping_at=last_at,
+        final=final,
+        first_ping_at=first_at,
+    )
 
 
 def _merge_stage(facts: StageFacts | None, ping: PingFact, stamp: Stamp) -> StageFacts:

@@ -90,6 +90,20 @@ class Report:
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
+    @property
+    def tells_costs(self) -> bool:
+        """Whether it says anything that a cost follows from, or should."""
+        return self is not _NOTHING_SAID and (
+            self.model_id is not None
+            or self.cost_usd is not None
+            or bool(self.usage)
+            or self.input_tokens is not None
+            or self.output_tokens is not None
+            or self.cached_tokens is not None
+            or self.cache_write_tokens is not None
+            or self.reasoning_tokens is not None
+        )
+
 
 _FAILED: Final = frozenset(
     {"failed", "fail", "failure", "error", "errored", "exception", "critical", "fatal", "down", "broken", "crashed"}

@@ -36,6 +36,7 @@ class Step:
 
     A ping that was rejected is a step that is not `accepted`, for `reason`: it changed nothing, and what it cost is not
     part of `cumulative_cost_usd`, because its caller may send it again. That is None until a cost is known.
+    An `inherited` one is a fork's copy of a step of the instance that was forked.
     `payload`, `usage` and `tool_calls` are JSON as it was sent; a body that was not JSON is a JSON string.
     """
 
@@ -61,6 +62,7 @@ class Step:
     reason_code: str | None = None
     reason: str | None = None
     expected_stage: str | None = None
+    inherited: bool = False
 
 
 def as_of(

@@ -10,7 +10,7 @@ from storage.base import Base
 
 
 class Account(Base):
-    """`time_zone` is an IANA name; it is for showing times, never for computing them."""
+    """`time_zone` is an IANA name; it is for showing times and for the days of costs, never for deadlines."""
 
     __tablename__ = "accounts"
 

@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.evaluation import Change, StageView
-from domain.instances import FINISHED, InstanceStatus
+from domain.forks import Origin
+from domain.instances import FINISHED, InstanceState, InstanceStatus
 from domain.pings import Outcome
 from domain.subjects import instance_subject
 from domain.workflows import WorkflowDefinition
@@ -25,6 +26,10 @@ class Instance(Base):
 
     `version` counts what the workflow has recorded, so that a repeated activity writes nothing twice.
     `closes_at` is set while it is finished; after that it takes no more pings.
+    `origin` is set if no ping has opened it: it was made of another one, `parent_id`, and `root_id` is where that line
+    begins, `fork_depth` steps before. It takes no pings but those that name it. No foreign keys, so that each of them
+    may be forgotten by itself. `opened_at` is when it was made: its deadlines count from there.
+    `imported` is where one that was imported comes from, and what is known there alone: see `storage.exports`.
     """
 
     __tablename__ = "instances"
@@ -42,9 +47,24 @@ class Instance(Base):
     first_stage_seen: Mapped[bool]
     definition: Mapped[dict[str, Any]] = mapped_column(JSONB)
     version: Mapped[int] = mapped_column(BigInteger, default=0)
+    origin: Mapped[str | None]
+    parent_id: Mapped[str | None]
+    root_id: Mapped[str | None]
+    fork_depth: Mapped[int] = mapped_column(default=0, server_default="0")
+    fork_from_stage: Mapped[str | None]
+    session_id: Mapped[str | None]
+    imported: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
     __table_args__ = (
-        Index("ix_instances_open", "workflow_id", "opened_at", "id", postgresql_where="closes_at IS NULL"),
+        # Without forks and reruns: they take none of the pings that look for their instance.
+        Index(
+            "ix_instances_current",
+            "workflow_id",
+            "opened_at",
+            "id",
+            postgresql_where="closes_at IS NULL AND origin IS NULL",
+        ),
+        Index("ix_instances_root_id", "root_id", "opened_at", "id", postgresql_where="root_id IS NOT NULL"),
         Index("ix_instances_workflow_id_closes_at", "workflow_id", "closes_at"),
         Index("ix_instances_workflow_id_opened_at", "workflow_id", "opened_at", "id"),
     )
@@ -52,6 +72,16 @@ class Instance(Base):
     def rules(self) -> WorkflowDefinition:
         """The definition it was opened with."""
         return definition_from(self.definition)
+
+    def before_pings(self) -> InstanceState:
+        """What its pings are merged into."""
+        return InstanceState(
+            self.id,
+            self.rules(),
+            self.opened_at,
+            terminated_at=self.completed_at if self.status == InstanceStatus.TERMINATED else None,
+            begins_with_ping=self.origin == Origin.RERUN,
+        )
 
 
 class Stage(Base):
@@ -121,8 +151,8 @@ async def get_instance(session: AsyncSession, instance_id: str) -> Instance | No
 
 
 async def find_current_instance(session: AsyncSession, workflow_id: str) -> Instance | None:
-    """The newest open instance or, without one, the newest of all."""
-    newest = select(Instance).where(Instance.workflow_id == workflow_id)
+    """The newest open instance or, without one, the newest of all. Neither is ever a fork or a rerun."""
+    newest = select(Instance).where(Instance.workflow_id == workflow_id, Instance.origin.is_(None))
     order = (Instance.opened_at.desc(), Instance.id.desc())
     current: Instance | None = await session.scalar(
         newest.where(Instance.closes_at.is_(None)).order_by(*order).limit(1)
@@ -168,14 +198,18 @@ async def terminate_instances(session: AsyncSession, workflow_id: str, now: date
 
 
 async def forget_if_never_begun(session: AsyncSession, instance_id: str) -> None:
-    """Deletes an instance whose opening ping was taken back, unless others have joined it."""
+    """Deletes an instance whose opening ping was taken back, unless others have joined it, or no ping opens it."""
     joined = select(Ping.id).where(
         Ping.instance_id == instance_id, Ping.outcome.in_((Outcome.ACCEPTED, Outcome.PENDING))
     )
-    await session.execute(delete(Instance).where(Instance.id == instance_id, Instance.version == 0, ~joined.exists()))
+    opened_by_a_ping = (Instance.id == instance_id, Instance.origin.is_(None))
+    await session.execute(delete(Instance).where(*opened_by_a_ping, Instance.version == 0, ~joined.exists()))
 
 
 async def list_unclosed(session: AsyncSession, now: datetime) -> list[tuple[str, str]]:
-    """The workflow and the id of every instance that its workflow still has to follow."""
-    query = select(Instance.workflow_id, Instance.id).where(or_(Instance.closes_at.is_(None), Instance.closes_at > now))
+    """The workflow and the id of every instance that its workflow still has to follow. Of one that waits for its first
+    ping, nothing is due."""
+    query = select(Instance.workflow_id, Instance.id).where(
+        or_(Instance.closes_at.is_(None), Instance.closes_at > now), Instance.status != InstanceStatus.PENDING
+    )
     return [(row[0], row[1]) for row in await session.execute(query)]

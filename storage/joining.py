@@ -18,23 +18,26 @@ from domain.routing import PulseRequest, Request
 from domain.workflows import WorkflowKind
 from storage.base import UTC
 from storage.batch import stage_row
+from storage.costs import counted
 from storage.pulse_pings import pulse_row
-from storage.rows import INCOMING, KEEP, Journaled, NewPing, Row, Target, documents, journaled
+from storage.rows import Journaled, NewPing, Row, Target, documents, incoming, journaled, keep
 
 MAX_KNOWN: Final = 20_000
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-_KEEP_IF_CURRENT: Final = f"""
-WITH incoming AS (SELECT * FROM {INCOMING.format(rows="%(rows)s")}),
+
+def _keep_if_current(*, costs: bool) -> str:
+    return f"""
+WITH incoming AS (SELECT * FROM {incoming("%(rows)s", costs=costs)}),
 joined AS (SELECT DISTINCT workflow_id, instance_id FROM incoming WHERE instance_id IS NOT NULL),
 current AS (
     SELECT 1 FROM joined j
     JOIN workflows w ON w.id = j.workflow_id AND w.deleted_at IS NULL
     JOIN LATERAL (
         SELECT id, status FROM instances
-        WHERE workflow_id = w.id AND closes_at IS NULL
+        WHERE workflow_id = w.id AND closes_at IS NULL AND origin IS NULL
         ORDER BY opened_at DESC, id DESC LIMIT 1
     ) newest ON newest.id = j.instance_id AND newest.status = 'running'
 ),
@@ -48,9 +51,13 @@ fitting AS (
     WHERE (SELECT count(*) FROM current) = (SELECT count(*) FROM joined)
       AND (SELECT count(*) FROM current_targets) = (SELECT count(*) FROM targets)
 ),
-{KEEP.format(gateway_id="%(gateway_id)s", source="fitting")}
+{keep("%(gateway_id)s", "fitting", costs=costs)}{", " + counted("journaled") if costs else ""}
 SELECT id FROM journaled ORDER BY id
 """
+
+
+_KEEP_IF_CURRENT: Final = _keep_if_current(costs=False)
+_KEEP_IF_CURRENT_WITH_COSTS: Final = _keep_if_current(costs=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +140,12 @@ class JoiningConnection:
         Raises psycopg.Error if nothing could be kept, and ConnectionLost.
         """
         parameters = {"gateway_id": self._gateway_id, "rows": documents(rows)}
+        has_costs = any(row.ping.cost is not None for row in rows)
+        statement = _KEEP_IF_CURRENT_WITH_COSTS if has_costs else _KEEP_IF_CURRENT
         connection = await self._connected()
         server_process = connection.info.backend_pid
         try:
-            cursor = await connection.execute(_KEEP_IF_CURRENT, parameters, prepare=True)
+            cursor = await connection.execute(statement, parameters, prepare=True)
             ids = [row[0] for row in await cursor.fetchall()]
         except psycopg.Error as error:
             if connection.broken:

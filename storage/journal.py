@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Conflict, DomainError
 from domain.routing import PulseRequest, Request, RunRequest
+from storage.costs import COUNTED_COLUMNS, counted
 from storage.pings import IdempotencyKey, Ping, find_used_keys
 from storage.pulse_pings import route_pulse_pings
-from storage.rows import INCOMING, KEEP, Journaled, NewPing, Row, documents, journaled
+from storage.rows import Journaled, NewPing, Row, documents, incoming, journaled, keep
 from storage.run_pings import route_run_pings
 from storage.stage_pings import route_stage_pings
 
@@ -85,8 +86,20 @@ async def _route(
 
 
 _INSERT = text(f"""
-WITH incoming AS (SELECT * FROM {INCOMING.format(rows=":rows")}),
-{KEEP.format(gateway_id=":gateway_id", source="incoming")}
+WITH incoming AS (SELECT * FROM {incoming(":rows", costs=False)}),
+{keep(":gateway_id", "incoming", costs=False)}
+SELECT id FROM journaled ORDER BY id
+""")
+
+# Early pings that an instance has adopted are counted here too: a transaction counts once, and last.
+_INSERT_WITH_COSTS = text(f"""
+WITH incoming AS (SELECT * FROM {incoming(":rows", costs=True)}),
+{keep(":gateway_id", "incoming", costs=True)},
+accepted AS (
+    SELECT {", ".join(COUNTED_COLUMNS)} FROM journaled
+    UNION ALL SELECT {", ".join(COUNTED_COLUMNS)} FROM pings WHERE id = ANY(:adopted)
+),
+{counted("accepted")}
 SELECT id FROM journaled ORDER BY id
 """)
 
@@ -95,7 +108,12 @@ async def _insert(session: AsyncSession, gateway_id: int, rows: Sequence[Row]) -
     """One statement for the whole batch. The ids grow in the order of `rows`."""
     if not rows:
         return []
-    inserted = await session.execute(_INSERT, {"gateway_id": gateway_id, "rows": documents(rows)})
+    parameters: dict[str, Any] = {"gateway_id": gateway_id, "rows": documents(rows)}
+    adopted = [fact.id for row in rows for fact in row.adopted]
+    statement = _INSERT
+    if adopted or any(row.ping.cost is not None for row in rows):
+        statement, parameters["adopted"] = _INSERT_WITH_COSTS, adopted
+    inserted = await session.execute(statement, parameters)
     return list(inserted.scalars())
 
 

@@ -1,7 +1,8 @@
 """The journal: every ping, kept for good. The inbox and the history at once."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -25,7 +26,10 @@ class Ping(Base):
     No foreign keys: their row locks would make every ping of a hot instance write to the instance's row.
     `payload` is JSON, not JSONB, so that it comes back as it was sent; `text` holds a body that is not JSON.
     `path` is the stage it reports or, where its subject has no stages, the `domain.pings.Event`; `run_id` the run that
-    it names. `answered_status` is the instance's status as the caller was told.
+    it names. `answered_status` is the instance's status as the caller was told. `inherited`: it is a fork's copy of a
+    ping of the instance that was forked; it was never sent, and its cost is that of the original.
+    `cost_source`: by whose word it costs what it does, as `domain.prices.Source`; None if it says nothing of costs.
+    `cost_day` is the day on which that is counted. `price_version` is of which table, or which own price.
     """
 
     __tablename__ = "pings"
@@ -61,6 +65,13 @@ class Ping(Base):
     reason: Mapped[str | None]
     expected_stage: Mapped[str | None]
     answered_status: Mapped[str | None]
+    inherited: Mapped[bool] = mapped_column(default=False, server_default="false")
+    cached_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    cache_write_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    reasoning_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    cost_source: Mapped[str | None]
+    price_version: Mapped[str | None]
+    cost_day: Mapped[date | None]
 
     __table_args__ = (
         Index("ix_pings_instance_id", "instance_id", "received_at", "id"),
@@ -138,8 +149,16 @@ async def highest_by_gateway(session: AsyncSession, instance_id: str) -> dict[in
     return {row[0]: row[1] for row in rows}
 
 
-async def decide(session: AsyncSession, verdicts: Sequence[Verdict]) -> list[int]:
-    """Makes verdicts final, all of them or none; returns the pings that were withdrawn meanwhile, if any.
+@dataclass(frozen=True)
+class Decided:
+    """`accepted` are the pings that this call has accepted. Nothing was written if any were `withdrawn`."""
+
+    accepted: tuple[int, ...] = ()
+    withdrawn: tuple[int, ...] = ()
+
+
+async def decide(session: AsyncSession, verdicts: Sequence[Verdict]) -> Decided:
+    """Makes verdicts final, all of them or none: not if a ping was withdrawn meanwhile.
 
     Whoever takes the token of a ping in the outbox decides on it. Repeating the call is harmless: a token that is
     gone for any other reason than a withdrawal is gone because this verdict was written before.
@@ -156,15 +175,16 @@ async def decide(session: AsyncSession, verdicts: Sequence[Verdict]) -> list[int
         withdrawn = await session.scalars(
             select(Ping.id).where(Ping.id.in_(missing), Ping.outcome == Outcome.WITHDRAWN)
         )
-        if ids := list(withdrawn):
-            return ids
+        if ids := tuple(withdrawn):
+            return Decided(withdrawn=ids)
     accepted = [verdict.ping_id for verdict in verdicts if verdict.accepted]
     await session.execute(
         update(OutboxRow).where(OutboxRow.ping_id.in_(accepted)).values(wants_verdict=False, is_judged=True)
     )
     await delete_delivered(session, [verdict.ping_id for verdict in verdicts if not verdict.accepted])
+    newly_accepted: list[int] = []
     for verdict in verdicts:
-        await session.execute(
+        written = await session.execute(
             update(Ping)
             .where(Ping.id == verdict.ping_id, Ping.outcome == Outcome.PENDING)
             .values(
@@ -174,8 +194,11 @@ async def decide(session: AsyncSession, verdicts: Sequence[Verdict]) -> list[int
                 expected_stage=verdict.expected,
                 answered_status=verdict.instance_status,
             )
+            .returning(Ping.id)
         )
-    return []
+        if verdict.accepted:
+            newly_accepted.extend(written.scalars())
+    return Decided(accepted=tuple(newly_accepted))
 
 
 async def withdraw(session: AsyncSession, ping_id: int) -> bool:

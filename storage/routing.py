@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.forks import Origin
 from domain.instances import InstanceState, InstanceStatus, confirm, merge
 from domain.pings import PingFact, PingStatus
 from domain.routing import Candidate
@@ -32,14 +33,14 @@ LEFT JOIN LATERAL (
     SELECT id, status, closes_at, first_stage_seen, definition ->> 'validation_mode' = 'strict' AS is_strict,
            definition ->> 'kind' = 'static' AS is_static
     FROM instances
-    WHERE workflow_id = w.id AND closes_at IS NULL
+    WHERE workflow_id = w.id AND closes_at IS NULL AND origin IS NULL
     ORDER BY opened_at DESC, id DESC LIMIT 1
 ) o ON true
 LEFT JOIN LATERAL (
     SELECT id, status, closes_at, first_stage_seen, definition ->> 'validation_mode' = 'strict' AS is_strict,
            definition ->> 'kind' = 'static' AS is_static
     FROM instances
-    WHERE o.id IS NULL AND workflow_id = w.id AND closes_at >= :now
+    WHERE o.id IS NULL AND workflow_id = w.id AND closes_at >= :now AND origin IS NULL
     ORDER BY opened_at DESC, id DESC LIMIT 1
 ) g ON true
 WHERE w.id = ANY(:workflow_ids)
@@ -52,12 +53,12 @@ FROM instances WHERE id = ANY(:instance_ids)
 """)
 
 _FACTS = text("""
-SELECT i.id AS instance_id, i.definition, i.opened_at, p.*
+SELECT i.id AS instance_id, i.definition, i.opened_at, i.origin, p.*
 FROM instances i
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT id, gateway_id, path, status, received_at, final FROM pings
     WHERE instance_id = i.id AND outcome = 'accepted' LIMIT :limit
-) p
+) p ON true
 WHERE i.id = ANY(:instance_ids)
 ORDER BY i.id
 """)
@@ -111,8 +112,13 @@ async def _load_states(
         pings = list(group)
         if len(pings) > MAX_COUNTED:
             continue
-        state = InstanceState(instance_id, definition_from(pings[0]["definition"]), pings[0]["opened_at"])
-        state = merge(state, [_fact(dict(ping)) for ping in pings])
+        state = InstanceState(
+            instance_id,
+            definition_from(pings[0]["definition"]),
+            pings[0]["opened_at"],
+            begins_with_ping=pings[0]["origin"] == Origin.RERUN,
+        )
+        state = merge(state, [_fact(dict(ping)) for ping in pings if ping["id"] is not None])
         # Deadlines are for the workflow to call. Where it has called one, the instance stays failed by it.
         states[instance_id] = confirm(state, now) if instances[instance_id] is InstanceStatus.FAILED else state
     return states
@@ -135,7 +141,7 @@ def _workflow_route(row: dict[str, Any], unclear: dict[str, InstanceStatus]) -> 
 def _candidate(row: Mapping[str, Any], unclear: dict[str, InstanceStatus]) -> Candidate:
     """Notes in `unclear` an instance whose status depends on all of its pings."""
     status = InstanceStatus(row["status"])
-    is_moving = status in (InstanceStatus.RUNNING, InstanceStatus.FAILED, InstanceStatus.COMPLETED)
+    is_moving = status not in (InstanceStatus.PAUSED, InstanceStatus.TERMINATED)
     if is_moving and not row["is_strict"] and (row["is_static"] or status is InstanceStatus.FAILED):
         unclear[row["id"]] = status
     return Candidate(row["id"], status, row["closes_at"], row["first_stage_seen"], row["is_strict"])

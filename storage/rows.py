@@ -7,16 +7,19 @@ from typing import Any, Final
 
 import orjson
 
+from domain.costs import Cost
 from domain.errors import DomainError
 from domain.pings import Outcome, PingFact, Report
 from domain.pulses import PulseDefinition
 from domain.routing import PulseRequest, Request, RunRequest
 from domain.workflows import WorkflowDefinition
+from storage.costs import COUNTED_COLUMNS
 
 
 @dataclass(frozen=True)
 class NewPing:
-    """A ping as the gateway received it. `payload` is the JSON text of its body; `fact.id` is still 0."""
+    """A ping as the gateway received it. `payload` is the JSON text of its body; `fact.id` is still 0. `cost` is None
+    if it says nothing of costs."""
 
     account_id: str
     request: Request | PulseRequest | RunRequest
@@ -25,6 +28,7 @@ class NewPing:
     text: str | None = None
     size_bytes: int = 0
     idempotency_key: str | None = None
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,33 +77,56 @@ class Journaled:
     target: Target | None = None
 
 
-INCOMING: Final = """json_to_recordset(CAST({rows} AS json)) AS row (
+_INCOMING: Final = """json_to_recordset(CAST({rows} AS json)) AS row (
     position int, account_id text, workflow_id text, instance_id text, subject text, run_id text, path text,
     name text, agent text, status text, start bool, final bool, received_at timestamptz, error text, duration_ms bigint,
     handoff_reason text, model_id text, usage json, input_tokens bigint, output_tokens bigint, cost_usd numeric,
     tool_calls json, payload json, text text, size_bytes int, outcome text, reason_code text, reason text,
-    expected_stage text, answered_status text, pulse_id text, pulse_revision int
+    expected_stage text, answered_status text, pulse_id text, pulse_revision int{more}
 )"""
-"""A batch as a table, from one JSON parameter: for many columns far cheaper than as many arrays."""
-
-KEEP: Final = """journaled AS (
+_KEEP: Final = """journaled AS (
     INSERT INTO pings (
         gateway_id, account_id, workflow_id, instance_id, subject, run_id, path, name, agent, status, start, final,
         received_at, error, duration_ms, handoff_reason, model_id, usage, input_tokens, output_tokens, cost_usd,
-        tool_calls, payload, text, size_bytes, outcome, reason_code, reason, expected_stage, answered_status
+        tool_calls, payload, text, size_bytes, outcome, reason_code, reason, expected_stage, answered_status{more}
     )
     SELECT
         {gateway_id}, account_id, workflow_id, instance_id, subject, run_id, path, name, agent, status, start, final,
         received_at, error, duration_ms, handoff_reason, model_id, usage, input_tokens, output_tokens, cost_usd,
-        tool_calls, payload, text, size_bytes, outcome, reason_code, reason, expected_stage, answered_status
+        tool_calls, payload, text, size_bytes, outcome, reason_code, reason, expected_stage, answered_status{more}
     FROM {source}
     ORDER BY position
-    RETURNING id, gateway_id, subject, outcome
+    RETURNING id, gateway_id, subject, outcome{returned}
 ), told AS (
     INSERT INTO outbox (ping_id, gateway_id, subject, wants_verdict)
     SELECT id, gateway_id, subject, outcome = 'pending' FROM journaled WHERE outcome IN ('accepted', 'pending')
 )"""
-"""The rows of `source` go into the journal and, where Temporal is to be told, into the outbox."""
+_COST_COLUMNS: Final = {
+    "cached_tokens": "bigint",
+    "cache_write_tokens": "bigint",
+    "reasoning_tokens": "bigint",
+    "cost_source": "text",
+    "price_version": "text",
+    "cost_day": "date",
+}
+"""What a ping has in the journal if it says anything of costs. Batches without such a ping have a statement that does
+not know of costs at all."""
+
+
+def incoming(rows: str, *, costs: bool) -> str:
+    """A batch as a table, from one JSON parameter: for many columns far cheaper than as many arrays."""
+    more = "".join(f", {name} {type_}" for name, type_ in _COST_COLUMNS.items()) if costs else ""
+    return _INCOMING.format(rows=rows, more=more)
+
+
+def keep(gateway_id: str, source: str, *, costs: bool) -> str:
+    """The rows of `source` go into the journal, as `journaled`, and, where Temporal is to be told, into the outbox.
+
+    With `costs`, `journaled` has the columns that `storage.costs.counted` wants.
+    """
+    more = "".join(f", {name}" for name in _COST_COLUMNS) if costs else ""
+    returned = "".join(f", {name}" for name in COUNTED_COLUMNS if name != "outcome") if costs else ""
+    return _KEEP.format(gateway_id=gateway_id, source=source, more=more, returned=returned)
 
 
 def documents(rows: Sequence[Row]) -> str:
@@ -109,7 +136,7 @@ def documents(rows: Sequence[Row]) -> str:
 
 def _document(position: int, row: Row) -> dict[str, Any]:
     ping, fact, report, rejection = row.ping, row.fact, row.ping.report, row.rejection
-    return {
+    document = {
         "position": position,
         "account_id": ping.account_id,
         "workflow_id": row.workflow_id,
@@ -143,6 +170,17 @@ def _document(position: int, row: Row) -> dict[str, Any]:
         "pulse_id": row.target.id if row.target else None,
         "pulse_revision": row.target.definition.revision if row.target else None,
     }
+    if (cost := ping.cost) is not None:
+        document |= {
+            "cost_usd": None if cost.cost_usd is None else f"{cost.cost_usd:f}",
+            "cached_tokens": report.cached_tokens,
+            "cache_write_tokens": report.cache_write_tokens,
+            "reasoning_tokens": report.reasoning_tokens,
+            "cost_source": cost.source,
+            "price_version": cost.version,
+            "cost_day": cost.day,
+        }
+    return document
 
 
 def _fragment(value: object) -> orjson.Fragment | None:

@@ -7,14 +7,18 @@ from storage.approval_audit import AuditEntry
 from storage.approvals import Approval, ApprovalVote
 from storage.base import Base
 from storage.channels import Attachment, Channel
+from storage.comparisons import ComparisonRow
+from storage.costs import CostRollup, InstanceCost
 from storage.gateways import Gateway, Life
 from storage.instances import Instance, Stage
 from storage.keys import ApiKey
 from storage.messages import Attempt, Delivery, Message
 from storage.outbox import OutboxRow
 from storage.pings import IdempotencyKey, Ping
+from storage.prices import PriceRow
 from storage.processes import ProcessHook, ProcessRun
 from storage.pulses import Pulse, PulseStanding
+from storage.reruns import RerunInput
 from storage.sessions import LoginSession
 from storage.transitions import TransitionRow
 from storage.users import User
@@ -32,19 +36,24 @@ TABLES: tuple[type[Base], ...] = (
     Attempt,
     AuditEntry,
     Channel,
+    ComparisonRow,
+    CostRollup,
     Delivery,
     Gateway,
     IdempotencyKey,
     Instance,
+    InstanceCost,
     Life,
     LoginSession,
     Message,
     OutboxRow,
     Ping,
+    PriceRow,
     ProcessHook,
     ProcessRun,
     Pulse,
     PulseStanding,
+    RerunInput,
     Stage,
     TransitionRow,
     User,

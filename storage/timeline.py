@@ -60,6 +60,7 @@ _COLUMNS: Final = (
     Ping.reason_code,
     Ping.reason,
     Ping.expected_stage,
+    Ping.inherited,
 )
 """By the names of the fields of Step."""
 

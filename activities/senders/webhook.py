@@ -8,6 +8,7 @@ from activities.outgoing import Outgoing
 from activities.senders.base import Envelope, Receipt, Sender
 from activities.senders.signing import post_signed
 from activities.senders.wording import stamp
+from domain.instance_alerts import RERUN_REQUESTED
 from domain.messages import ToldAlert
 
 
@@ -28,11 +29,10 @@ def webhook_sender(outgoing: Outgoing, now: Callable[[], datetime]) -> Sender:
 
 
 def webhook_body(envelope: Envelope) -> dict[str, Any]:
-    """`type` is `alerts.test`, `alerts.resolved` if all is good news, and otherwise `alerts.raised`."""
+    """As receivers are told in docs/api.md."""
     text = envelope.text
-    what = "test" if envelope.is_test else "resolved" if text.resolves else "raised"
     return {
-        "type": f"alerts.{what}",
+        "type": _type(envelope),
         "timestamp": stamp(envelope.created_at),
         "data": {
             "message_id": envelope.message_id,
@@ -46,6 +46,16 @@ def webhook_body(envelope: Envelope) -> dict[str, Any]:
             "alerts": [_alert(alert, envelope) for alert in envelope.alerts],
         },
     }
+
+
+def _type(envelope: Envelope) -> str:
+    """`alerts.test`, `instance.rerun_requested` if all of it is that, `alerts.resolved` if all is good news, and
+    otherwise `alerts.raised`."""
+    if envelope.is_test:
+        return "alerts.test"
+    if {alert.kind for alert in envelope.alerts} == {RERUN_REQUESTED.name}:
+        return "instance.rerun_requested"
+    return "alerts.resolved" if envelope.text.resolves else "alerts.raised"
 
 
 def _alert(alert: ToldAlert, envelope: Envelope) -> dict[str, Any]:

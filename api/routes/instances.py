@@ -16,13 +16,22 @@ from api.openapi import JSON_API_ERRORS, Responses, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.routes.workflows import owned_workflow
 from api.security import Principal, ensure_owner
-from api.views import current_views, fold_instance, in_utc, instance_document, recorded_view, tree_document
+from api.views import (
+    current_views,
+    fold_instance,
+    in_utc,
+    instance_document,
+    lineage_document,
+    recorded_view,
+    tree_document,
+)
 from config.clock import utc_now
 from domain.errors import InvalidRequest, NotFound
 from domain.evaluation import InstanceView
 from domain.instances import FINISHED, InstanceStatus
 from domain.subjects import instance_subject
 from storage import pings
+from storage.exports import imported_from
 from storage.instances import (
     Instance,
     find_current_instance,
@@ -154,6 +163,8 @@ async def read_instance(instance_id: Text, session: SnapshotDep, principal: Prin
     return {
         **instance_document(row, views[row.id]),
         "workflow_id": row.workflow_id,
+        **lineage_document(row),
+        "imported_from": imported_from(row),
         "closes_at": in_utc(closes_at) if closes_at is not None else None,
         "transitions": transitions,
     }

@@ -11,9 +11,8 @@ from api.routes.instances import owned_instance
 from api.timeline_views import Timeline, TimelineMoment, answer, moment_document, timeline_document
 from api.views import current_views
 from domain.errors import InvalidRequest, NotFound
-from domain.instances import InstanceState, InstanceStatus
 from domain.timeline import as_of
-from storage.gateways import list_outages
+from storage.exports import outages_of
 from storage.instances import Instance
 from storage.pings import list_facts
 from storage.timeline import count_steps, find_step, list_happenings, read_steps
@@ -56,12 +55,6 @@ async def _moment(session: AsyncSession, instance: Instance, number: int) -> dic
     if last is None:
         steps = f"one of the steps 0 to {total - 1}" if total else "left out: this instance has no steps yet"
         raise InvalidRequest.of_field("at_step", f"must be {steps}")
-    opened = InstanceState(
-        instance.id,
-        instance.rules(),
-        instance.opened_at,
-        terminated_at=instance.completed_at if instance.status == InstanceStatus.TERMINATED else None,
-    )
-    outages = await list_outages(session, instance.opened_at, last.at)
-    view = as_of(opened, await list_facts(session, instance.id), last, outages)
+    outages = await outages_of(session, instance, last.at)
+    view = as_of(instance.before_pings(), await list_facts(session, instance.id), last, outages)
     return moment_document(instance, view, total, number, last.at)

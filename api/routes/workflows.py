@@ -133,7 +133,7 @@ async def create_workflow(
         slug=slug,
         tags=tuple(body.tags),
         validation_mode=body.validation_mode,
-        stages=_stages(body.kind, body.stages),
+        stages=stages_of(body.kind, body.stages),
         stage_timeout_seconds=body.stage_timeout_seconds,
         instance_timeout_seconds=body.instance_timeout_seconds,
         idle_timeout_seconds=body.idle_timeout_seconds,
@@ -180,7 +180,7 @@ async def change_workflow(
         if changes.get(name, "") is None:
             del changes[name]
     if "stages" in changes:
-        changes["stages"] = [asdict(stage) for stage in _stages(WorkflowKind(workflow.kind), body.stages)]
+        changes["stages"] = [asdict(stage) for stage in stages_of(WorkflowKind(workflow.kind), body.stages)]
     if "slug" in changes and await slug_is_taken(
         session, Workflow, principal.account_id, changes["slug"], other_than=workflow_id
     ):
@@ -218,7 +218,7 @@ async def owned_workflow(session: SessionDep, principal: PrincipalDep, workflow_
     return workflow
 
 
-def _stages(kind: WorkflowKind, stages: list[StageInput]) -> tuple[StageDefinition, ...]:
+def stages_of(kind: WorkflowKind, stages: list[StageInput]) -> tuple[StageDefinition, ...]:
     """In order. Raises InvalidRequest naming `stages` when they have gaps, or are not for this kind of workflow."""
     if (kind is WorkflowKind.STATIC) != bool(stages):
         need = "needs at least one stage" if kind is WorkflowKind.STATIC else "takes no stages: they appear as pinged"

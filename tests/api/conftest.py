@@ -235,3 +235,10 @@ async def their_account(sessions: Sessions) -> tuple[str, str]:
 async def theirs(quick_gateway: str, their_account: tuple[str, str]) -> AsyncIterator[Calls]:
     async with calls_to(quick_gateway, *their_account) as calls:
         yield calls
+
+
+@pytest.fixture
+async def mine(quick_gateway: str, sessions: Sessions) -> AsyncIterator[Calls]:
+    """An account that nobody else pings for."""
+    async with calls_to(quick_gateway, *await make_account(sessions)) as calls:
+        yield calls

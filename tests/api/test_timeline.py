@@ -75,6 +75,7 @@ async def test_a_timeline_is_as_in_the_reference(ours: Calls) -> None:
         "tool_calls": body["tool_calls"],
         "payload": {**body, "cost_usd": Decimal("0.045")},
         "accepted": True,
+        "inherited": False,
     }
     assert [(step["step"], step["stage_path"], step["status"]) for step in steps] == [
         (0, "1", "success"),

@@ -6,7 +6,7 @@ from domain.instances import InstanceStatus
 from domain.pings import Outcome
 from domain.strict import Verdict
 from storage.base import Sessions, transaction
-from storage.pings import IdempotencyKey, decide, verdict_of, withdraw, withdraw_unanswered
+from storage.pings import Decided, IdempotencyKey, decide, verdict_of, withdraw, withdraw_unanswered
 from tests.storage.conftest import STRICT, Caller, define
 
 
@@ -30,7 +30,7 @@ async def test_one_of_the_two_wins(sessions: Sessions, account: str) -> None:
 
     async def decides(ping_id: int) -> bool:
         async with transaction(sessions) as session:
-            return await decide(session, [accept(ping_id)]) == []
+            return not (await decide(session, [accept(ping_id)])).withdrawn
 
     async def withdraws(ping_id: int) -> bool:
         async with transaction(sessions) as session:
@@ -60,14 +60,14 @@ async def test_verdicts_are_written_all_or_none(sessions: Sessions, account: str
     async with transaction(sessions) as session:
         assert await withdraw(session, second)
     async with transaction(sessions) as session:
-        assert await decide(session, [accept(first), accept(second), accept(third)]) == [second]
+        assert await decide(session, [accept(first), accept(second), accept(third)]) == Decided(withdrawn=(second,))
     assert list((await outcomes(caller)).values()) == ["pending", "withdrawn", "pending"]
     rejected = Verdict(
         third, accepted=False, instance_status=InstanceStatus.FAILED, code="stage_missed", message="no", expected="2"
     )
-    for _ in range(2):
+    for newly_accepted in ((first,), ()):
         async with transaction(sessions) as session:
-            assert await decide(session, [accept(first), rejected]) == []
+            assert await decide(session, [accept(first), rejected]) == Decided(accepted=newly_accepted)
     rows = {row.id: row for row in await caller.rows()}
     assert [verdict_of(rows[ping_id]) for ping_id in (first, second, third)] == [accept(first), None, rejected]
     assert set(await caller.outbox()) == {first}
