@@ -170,6 +170,9 @@ def parse_url(url: str) -> httpx.URL:
         raise Undeliverable("The address is not a URL.") from None
     if target.scheme not in _DEFAULT_PORTS or not target.raw_host:
         raise Undeliverable("The address is not an http or https URL.")
+    # httpx takes any number for a port.
+    if target.port is not None and not 1 <= target.port <= 65535:
+        raise Undeliverable("The address has a port that cannot be; they go from 1 to 65535.")
     return target
 
 

@@ -11,7 +11,7 @@ from api.approval_input import address_of
 from api.deps import Text
 from api.security import Principal, ensure_owner
 from domain.approvals import Decision, Via, Voter
-from domain.errors import Forbidden, NotFound, Unauthenticated
+from domain.errors import Forbidden, InsufficientScope, NotFound, Unauthenticated
 from storage.approvals import Approval, get_approval
 from storage.deciding import NO_APPROVAL
 from storage.keys import get_key
@@ -59,6 +59,15 @@ def voter_of(caller: Voter, approver: str | None) -> Voter:
     if caller.via is not Via.KEY:
         raise Forbidden(f"You are logged in as {caller.name} and cannot decide for {approver}.")
     return replace(caller, name=approver)
+
+
+def ensure_may_cancel(principal: Principal, caller: Voter, approval: Approval) -> None:
+    """Raises InsufficientScope for a key that may only ask, if somebody else asked for this."""
+    if principal.scope != "full" and caller.name not in approval.requesters:
+        raise InsufficientScope(
+            "This key may cancel only what it asked for itself; to cancel this takes a login, or a key with the scope "
+            "`full`."
+        )
 
 
 async def owned_approval(session: AsyncSession, principal: Principal, approval_id: str) -> Approval:

@@ -14,13 +14,14 @@ from api.deps import Text
 from api.fields import ChannelIds
 from api.signing import check_signing_secret, new_signing_secret
 from domain.accounts import normal_email
-from domain.approval_forms import check_editable
+from domain.approval_forms import check_choices, check_editable
 from domain.approval_schemas import json_size, unstorable
 from domain.approvals import MAX_TIMEOUT_SECONDS, Confirm, Decision, Voter, new_approval_id
 from domain.channels import ChannelKind
 from domain.errors import InvalidRequest
 from domain.paths import parse_path
 from domain.subjects import approval_subject, workflow_source
+from domain.words import is_visible
 from domain.workflows import WorkflowKind
 from storage.approvals import Approval
 from storage.instances import get_instance
@@ -35,10 +36,16 @@ DEFAULT_TIMEOUT_SECONDS: Final = 86_400.0
 
 
 def _context(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must say what is to be approved")
+    if not is_visible(text):
+        raise ValueError("must say what is to be approved; there is nothing to see in it")
     if (size := len(text.encode())) > MAX_CONTEXT_BYTES:
         raise ValueError(f"takes {size} bytes in UTF-8; {MAX_CONTEXT_BYTES} is the most. Send a link for the rest")
+    return text
+
+
+def _visible(text: str) -> str:
+    if not is_visible(text):
+        raise ValueError("must have something to see in it")
     return text
 
 
@@ -64,9 +71,14 @@ def _callback_url(text: str) -> str:
         raise ValueError(error.fields[0].message) from None
 
 
-def _payload(value: Any) -> Any:
+def _json(value: Any) -> Any:
     if (problem := next(unstorable(value), None)) is not None:
         raise ValueError(f"{problem.field.lstrip('.')}: {problem.message}" if problem.field else problem.message)
+    return value
+
+
+def _payload(value: Any) -> Any:
+    value = _json(value)
     if (size := json_size(value)) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"takes {size} bytes as JSON; {MAX_PAYLOAD_BYTES} is the most. Send a link for the rest")
     return value
@@ -76,13 +88,7 @@ def _once(values: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _unique(values: list[str]) -> list[str]:
-    if len(set(values)) < len(values):
-        raise ValueError("must differ from each other")
-    return values
-
-
-Line = Annotated[Text, Field(min_length=1, max_length=200)]
+Line = Annotated[Text, Field(min_length=1, max_length=200), AfterValidator(_visible)]
 Seconds = Annotated[float, Field(strict=True, ge=1, le=MAX_TIMEOUT_SECONDS, allow_inf_nan=False)]
 Email = Annotated[Text, AfterValidator(_email)]
 Emails = Annotated[list[Email], Field(min_length=1, max_length=50), AfterValidator(_once)]
@@ -115,10 +121,11 @@ class NewApproval(BaseModel):
     payload: Annotated[Any, AfterValidator(_payload)] = Field(
         None, description=f"Shown to people: any JSON of at most {MAX_PAYLOAD_BYTES} bytes."
     )
-    editable: dict[str, Any] | None = Field(
+    # What cannot be stored, for it is nested without end, could not be digested either.
+    editable: Annotated[dict[str, Any], AfterValidator(_json)] | None = Field(
         None, description="A JSON schema of the fields that people may edit; `response` answers their values."
     )
-    choices: Annotated[list[Choice], Field(min_length=2, max_length=10), AfterValidator(_unique)] | None = Field(
+    choices: Annotated[list[Choice], Field(min_length=2, max_length=10)] | None = Field(
         None, description="What an approval chooses from; `choice` answers which."
     )
     callback_url: Annotated[Text, Field(min_length=1, max_length=2000), AfterValidator(_callback_url)] | None = Field(
@@ -180,10 +187,12 @@ async def new_approval(
         veto=body.veto,
         forbid_self=body.forbid_self,
         confirm=body.confirm.value,
+        timeout_seconds=body.timeout_seconds,
         expires_at=_after(now, body.timeout_seconds),
         timeout_action=body.timeout_action.value,
         reminders=sorted(set(body.reminders)),
         escalate_to=body.escalate_to or [],
+        escalate_after_seconds=body.escalate_after_seconds,
         escalate_at=_after(now, body.escalate_after_seconds),
         source=approval_subject(approval_id) if body.channels or not workflow_id else workflow_source(workflow_id),
         workflow_id=workflow_id,
@@ -196,6 +205,8 @@ async def new_approval(
     )
     _check_times(body)
     _check_approvers(approval)
+    if body.choices:
+        check_choices(body.choices, body.timeout_action)
     if body.editable is not None:
         check_editable(body.editable, body.payload)
     if body.confirm is Confirm.LOGIN:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.views import in_utc
 from domain.approval_alerts import page_path
 from domain.approvals import ApprovalStatus, Confirm, Decision, Vote
-from storage.approval_audit import AuditEntry, broken_at
-from storage.approvals import Approval
+from storage.approval_audit import AuditEntry, tampering
+from storage.approvals import Approval, ApprovalVote
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
 
@@ -108,6 +108,7 @@ class AuditTrail(BaseModel):
     entries: list[AuditEntryView]
     is_intact: bool
     broken_at: int | None = Field(description="The first entry that is missing or is not what was written.")
+    problem: str | None = Field(description="What is wrong with the trail, or how the approval differs from it.")
     head: str = Field(description="The hash of the last entry, as it is kept with the approval itself.")
 
 
@@ -154,12 +155,13 @@ def json_response(document: dict[str, Any]) -> Response:
     return Response(body, headers=NO_STORE, media_type="application/json")
 
 
-def audit_trail(approval: Approval, entries: Sequence[AuditEntry]) -> AuditTrail:
-    wrong = broken_at(approval, entries)
+def audit_trail(approval: Approval, votes: Sequence[ApprovalVote], entries: Sequence[AuditEntry]) -> AuditTrail:
+    wrong = tampering(approval, votes, entries)
     return AuditTrail(
         entries=[_entry_view(entry) for entry in entries],
         is_intact=wrong is None,
-        broken_at=wrong,
+        broken_at=wrong.entry if wrong is not None else None,
+        problem=wrong.what if wrong is not None else None,
         head=approval.audit_head.hex(),
     )
 

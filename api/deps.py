@@ -94,7 +94,7 @@ async def authenticate_poll(request: Request) -> Principal:
 async def require_full(request: Request, principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
     """A session, or a key with the scope `full`; to write, no viewer. Raises InsufficientScope and Forbidden."""
     if principal.scope != "full":
-        raise InsufficientScope("This key may ping and read trees; this needs a key with the scope `full`.")
+        raise InsufficientScope("This key may ping, read trees and ask for approvals; this needs the scope `full`.")
     return await require_member(request, principal)
 
 

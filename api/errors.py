@@ -174,7 +174,18 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
         return FieldError("body", f"{missing}; send one with Content-Type: application/json")
     source = location[0] if location else "body"
     inside = location[1:] if source in ("body", "query", "path", "header", "cookie") else location
-    return FieldError(".".join(inside) or source, error["msg"].removeprefix("Value error, "))
+    return FieldError(".".join(inside) or source, _words(error))
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    if error["type"] in ("too_long", "too_short") and isinstance(error["input"], str):
+        # Of a string with a validator of its own besides, pydantic says that it has items.
+        most, limits = error["type"] == "too_long", error["ctx"]
+        limit = limits["max_length" if most else "min_length"]
+        characters = "character" if limit == 1 else "characters"
+        return f"must have at {'most' if most else 'least'} {limit} {characters}, not {limits['actual_length']}"
+    message: str = error["msg"]
+    return message.removeprefix("Value error, ")
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -12,7 +12,7 @@ class AttemptView(BaseModel):
     number: int
     at: datetime
     took_ms: int
-    outcome: Literal["sent", "retry", "failed"]
+    outcome: Literal["sent", "retry", "failed", "dropped"]
     status_code: int | None
     detail: str | None
     next_at: datetime | None = Field(description="When it is tried again, at the earliest.")

@@ -161,6 +161,7 @@ async def running_stack(profile: Path | None = None) -> AsyncIterator[Stack]:
             secret_key=SecretStr("x" * 32),
             pings_per_minute=UNLIMITED,
             requests_per_minute=UNLIMITED,
+            letters_per_minute=UNLIMITED,
             outgoing_allow="127.0.0.0/8",
             log_level="warning",
         )

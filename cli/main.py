@@ -153,7 +153,8 @@ def revive(data_dir: DataDirFlag = None) -> None:
 def keys_create(
     name: Annotated[str, typer.Option(help="What the key is for.")],
     scope: Annotated[
-        Literal["ping", "full"], typer.Option(help="`ping` may ping and read trees; `full` may use the whole API.")
+        Literal["ping", "full"],
+        typer.Option(help="`ping` may ping, read trees, ask for approvals; `full` all else too."),
     ] = "full",
     email: OwnerFlag = None,
     data_dir: DataDirFlag = None,

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
 
     pings_per_minute: int = Field(6000, ge=1, description="Pings a minute and API key.")
     requests_per_minute: int = Field(1200, ge=1, description="JSON API requests a minute and API key or user.")
+    letters_per_minute: int = Field(
+        300, ge=1, description="Mails a minute and account that new approvals send: one to each approver."
+    )
     failed_logins_per_minute: int = Field(10, ge=1, description="Failed logins a minute, per e-mail and per address.")
 
     courier_window_seconds: float = Field(

@@ -22,7 +22,9 @@ class FormField:
     """One control of a form, named `response.<name>`.
 
     `value` is what it shows; of a boolean, `true` if it is ticked. `options` are values and labels of a select.
-    `attributes` are HTML's, so that a browser can tell of a mistake before it is sent.
+    `attributes` are HTML's, so that a browser can tell of a mistake before it is sent. A field is `required` if a
+    browser must not send it empty, and `optional` if it need not be there at all: a text that must be there and may be
+    empty is neither.
     """
 
     name: str
@@ -32,6 +34,7 @@ class FormField:
     options: tuple[tuple[str, str], ...] = ()
     help: str | None = None
     required: bool = False
+    optional: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -70,6 +73,7 @@ def control_of(name: str, schema: Mapping[str, Any], value: Any, is_required: bo
         options,
         schema.get("description") or None,
         must_be_filled,
+        not is_required,
         _attributes(schema, kind),
     )
 

@@ -10,13 +10,50 @@ from itertools import islice
 from typing import Any, Final
 
 from domain.approval_controls import FormField, control_of, kind_of, may_be_empty_text, plain_lines, read
-from domain.approval_schemas import MAX_PROBLEMS, check_schema, json_size, problems_of, unstorable
+from domain.approval_schemas import (
+    MAX_PROBLEMS,
+    check_schema,
+    json_size,
+    problems_of,
+    unstorable,
+    with_whole_numbers,
+)
 from domain.approvals import Ballot, Decision, Vote
 from domain.errors import FieldError, InvalidRequest
+from domain.words import is_line, look_of
 
-__all__ = ["FormField", "check_ballot", "check_editable", "current_values", "form_fields", "parse_form"]
+__all__ = [
+    "FormField",
+    "check_ballot",
+    "check_choices",
+    "check_editable",
+    "current_values",
+    "form_fields",
+    "parse_form",
+]
 
 MAX_RESPONSE_BYTES: Final = 100_000
+
+
+def check_choices(choices: Sequence[str], timeout_action: Decision) -> None:
+    """Whether people can tell these choices from each other and from a denial. Raises InvalidRequest that names
+    `choices` or `timeout_action`."""
+    for choice in choices:
+        if choice != choice.strip() or not is_line(choice):
+            raise InvalidRequest.of_field(
+                "choices", f"must be lines that can be read, without blanks around them, unlike {choice!r}"
+            )
+        if look_of(choice) in tuple(Decision):
+            raise InvalidRequest.of_field(
+                "choices",
+                f"must not read {choice!r}: each choice stands for approving, and to deny there is a button anyway",
+            )
+    if len({look_of(choice) for choice in choices}) < len(choices):
+        raise InvalidRequest.of_field("choices", "must differ from each other by more than case and blanks")
+    if timeout_action is Decision.APPROVE:
+        raise InvalidRequest.of_field(
+            "timeout_action", "must be deny where there are choices: silence cannot choose one of them"
+        )
 
 
 def check_editable(editable: Mapping[str, Any], payload: Any) -> None:
@@ -27,8 +64,9 @@ def check_editable(editable: Mapping[str, Any], payload: Any) -> None:
         problems = _problems_of_field(editable, name, value)
         if problems:
             source = "payload" if isinstance(payload, Mapping) and payload.get(name) is not None else "its default"
+            what = "it" if problems[0].field == name else problems[0].field
             raise InvalidRequest.of_field(
-                "editable", f"properties.{name}: the value that {source} gives it {problems[0].message}"
+                "editable", f"properties.{name}: the value that {source} gives {what} {problems[0].message}"
             )
     if json_size(values) > MAX_RESPONSE_BYTES:
         raise InvalidRequest.of_field("editable", f"the values take more than {MAX_RESPONSE_BYTES} bytes")
@@ -118,7 +156,7 @@ def _initial_values(editable: Mapping[str, Any], payload: Any) -> dict[str, Any]
             values[name] = False
         elif may_be_empty_text(schema):
             values[name] = ""
-    return _with_plain_lines(values)
+    return _tidied(editable, values)
 
 
 def _filled_in(
@@ -126,7 +164,7 @@ def _filled_in(
 ) -> dict[str, Any]:
     if response is not None and not isinstance(response, Mapping):
         raise InvalidRequest.of_field("response", "must be an object of the fields to edit")
-    given = _with_plain_lines(response or {})
+    given = _tidied(editable, response or {})
     if problems := tuple(islice(unstorable(given, "response"), MAX_PROBLEMS)):
         raise _invalid(problems)
     values = {name: value for name, value in {**current, **given}.items() if value is not None}
@@ -155,11 +193,13 @@ def _check_choice(choices: Sequence[str], choice: str | None) -> None:
 
 
 def _problems_of_field(editable: Mapping[str, Any], name: str, value: Any) -> tuple[FieldError, ...]:
-    return tuple(islice(unstorable(value), 1)) or problems_of(_properties(editable)[name], value, name)
+    return tuple(islice(unstorable(value, name), 1)) or problems_of(_properties(editable)[name], value, name)
 
 
-def _with_plain_lines(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: plain_lines(value) if isinstance(value, str) else value for name, value in values.items()}
+def _tidied(editable: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as they are kept: with plain ends of lines, and whole numbers where they are due."""
+    plain = {name: plain_lines(value) if isinstance(value, str) else value for name, value in values.items()}
+    return dict(with_whole_numbers(editable, plain))
 
 
 def _invalid(problems: Sequence[FieldError]) -> InvalidRequest:

@@ -17,6 +17,7 @@ from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import extend
 
 from domain.errors import FieldError, InvalidRequest
+from domain.words import is_line
 
 MAX_PROPERTIES: Final = 30
 MAX_SCHEMA_BYTES: Final = 10_000
@@ -113,6 +114,22 @@ def unstorable(value: Any, path: str = "", level: int = 0) -> Iterator[FieldErro
             yield from unstorable(entry, f"{path}.{number}", level + 1)
 
 
+def with_whole_numbers(schema: Mapping[str, Any], value: Any) -> Any:
+    """The value with integers where the schema has them: 5.0 and 1e3 are whole numbers too, and JSON's readers make
+    floats of them. Where a value does not fit the schema, it stays as it is."""
+    if schema.get("type") == "integer" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping) and "properties" in schema:
+        properties = schema["properties"]
+        return {
+            name: with_whole_numbers(properties[name], member) if name in properties else member
+            for name, member in value.items()
+        }
+    if isinstance(value, list) and "items" in schema:
+        return [with_whole_numbers(schema["items"], entry) for entry in value]
+    return value
+
+
 def choices_of(schema: Mapping[str, Any]) -> Sequence[Any] | None:
     """The only values that a field may have, if they are listed."""
     if "const" in schema:
@@ -183,7 +200,7 @@ def _contradictions(schema: Mapping[str, Any], path: str) -> Iterator[FieldError
     if choices is not None and not choices:
         yield FieldError(f"{path}enum", "is empty")
     for choice in choices or ():
-        if isinstance(choice, str) and (choice.strip() == "" or not choice.isprintable()):
+        if isinstance(choice, str) and not is_line(choice):
             yield FieldError(f"{path}enum", f"has a text that is empty or cannot be shown in one line: {choice!r}")
         for problem in problems_of(schema, choice, ""):
             yield FieldError(f"{path}{'const' if 'const' in schema else 'enum'}", f"has a value that {problem.message}")
@@ -241,6 +258,19 @@ def _multiple_of(validator: Any, step: float, value: Any, _schema: Any) -> Itera
         yield ValidationError("is not a multiple")
 
 
+def _no_others(validator: Any, properties: Any, value: Any, schema: Mapping[str, Any]) -> Iterator[ValidationError]:
+    """To JSON Schema, an object may have members of which it says nothing. Here people see fields, and no others; only
+    an object without any fields is JSON to write at will."""
+    yield from Draft202012Validator.VALIDATORS["properties"](validator, properties, value, schema)
+    if (
+        properties
+        and "additionalProperties" not in schema
+        and validator.is_type(value, "object")
+        and not value.keys() <= properties.keys()
+    ):
+        yield ValidationError("has other fields", validator="additionalProperties")
+
+
 def _unique_items(validator: Any, wanted: bool, value: Any, _schema: Any) -> Iterator[ValidationError]:
     """jsonschema's own compares each entry with each, unless they can be sorted."""
     if wanted and validator.is_type(value, "array") and len({_canonical(entry) for entry in value}) < len(value):
@@ -260,7 +290,9 @@ def _canonical(value: Any) -> str:
     return json.dumps(plain(value), sort_keys=True)
 
 
-_Validator: Final = extend(Draft202012Validator, {"multipleOf": _multiple_of, "uniqueItems": _unique_items})
+_Validator: Final = extend(
+    Draft202012Validator, {"multipleOf": _multiple_of, "properties": _no_others, "uniqueItems": _unique_items}
+)
 _formats: Final = FormatChecker(())
 
 

@@ -276,10 +276,21 @@ def _outcome(terms: ApprovalTerms, votes: Iterable[Vote], until: datetime) -> Ou
         if (outcome := _decided(terms, counted)) is not None:
             return outcome
     if terms.expires_at is not None and terms.expires_at <= until:
-        is_approved = terms.timeout_action is Decision.APPROVE
+        # Silence does not overrule who has said no.
+        is_denied = any(vote.ballot.decision is Decision.DENY for vote in counted)
+        is_approved = terms.timeout_action is Decision.APPROVE and not is_denied
         status = ApprovalStatus.APPROVED if is_approved else ApprovalStatus.DENIED
-        return Outcome(status, terms.expires_at, TIMEOUT, reason="Nobody decided in time.")
+        return Outcome(status, terms.expires_at, TIMEOUT, reason=_reason(counted))
     return None
+
+
+def _reason(votes: Sequence[Vote]) -> str:
+    """Why the deadline decided."""
+    if not votes:
+        return "Nobody decided in time."
+    if any(vote.ballot.decision is Decision.DENY for vote in votes):
+        return "The quorum was not reached in time, and a denial stands."
+    return "The quorum was not reached in time."
 
 
 def _decided(terms: ApprovalTerms, votes: Sequence[Vote]) -> Outcome | None:
@@ -289,8 +300,10 @@ def _decided(terms: ApprovalTerms, votes: Sequence[Vote]) -> Outcome | None:
     if last.ballot.decision is Decision.APPROVE:
         if agreeing >= terms.quorum:
             return _ended(ApprovalStatus.APPROVED, last)
-    elif terms.veto or agreeing >= terms.quorum:
+    elif agreeing >= terms.quorum:
         return _ended(ApprovalStatus.DENIED, last)
+    elif terms.veto:
+        return _ended(ApprovalStatus.DENIED, last, "One denial is enough.")
     if _most_possible(terms, votes) < terms.quorum:
         reason = f"{terms.quorum} approvals of the same are not possible any more."
         return _ended(ApprovalStatus.DENIED, last, reason)

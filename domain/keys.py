@@ -8,7 +8,7 @@ from typing import Final, Literal
 from domain.ids import random_id
 
 KeyScope = Literal["ping", "full"]
-"""`ping` may ping and read trees; `full` may do what the JSON API offers."""
+"""`ping` may ping, read trees and ask for approvals; `full` may do what the JSON API offers."""
 
 KEY: Final = re.compile(r"ppk_([a-z0-9]{10})_([A-Za-z0-9]{32,64})")
 """The whole text of a key. Neither part holds an underscore, so there is one way to split it."""

@@ -21,7 +21,9 @@ from storage.vault import Vault
 
 NONCE_LIFETIME: Final = timedelta(hours=24)
 CODE_LIFETIME: Final = timedelta(minutes=10)
-CODE_DIGITS: Final = 6
+CODE_DIGITS: Final = 8
+"""Who may guess `TRIES` times `CODES_AN_HOUR` for a whole year finds one of 10^8 with a chance of 0.2 %."""
+
 TRIES: Final = 5
 CODES_AN_HOUR: Final = 5
 

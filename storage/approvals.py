@@ -42,9 +42,10 @@ class Approval(Base):
     """One approval. All but the request itself is written by `storage.deciding`, under a lock of this row.
 
     `requesters` are the names by which `forbid_self` knows whoever asked. `callback_url` and `callback_secret` are
-    encrypted. `reminders` are in seconds after the request; `reminded` and `escalated_at` say what was done of that.
-    `revision` counts what happened here, `followed_revision` is what its workflow has taken notice of. `audit_count`
-    and `audit_head` are the length of its audit trail and the hash of the last entry.
+    encrypted. `expires_at` and `escalate_at` move by the time in which no gateway lived. `reminders` are in seconds
+    after the request; `reminded` and `escalated_at` say what was done of that. `revision` counts what happened here,
+    `followed_revision` is what its workflow has taken notice of. `audit_count` and `audit_head` are the length of its
+    audit trail and the hash of the last entry.
     """
 
     __tablename__ = "approvals"
@@ -66,10 +67,12 @@ class Approval(Base):
     veto: Mapped[bool]
     forbid_self: Mapped[bool]
     confirm: Mapped[str]
+    timeout_seconds: Mapped[float | None]
     expires_at: Mapped[datetime | None]
     timeout_action: Mapped[str]
     reminders: Mapped[list[float]] = mapped_column(JSONB)
     escalate_to: Mapped[list[str]] = mapped_column(JSONB)
+    escalate_after_seconds: Mapped[float | None]
     escalate_at: Mapped[datetime | None]
     source: Mapped[str]
     workflow_id: Mapped[str | None]

@@ -3,6 +3,7 @@
 So there is one order of events and one outcome, for whoever votes, for the deadline, and for all who look.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain import approval_alerts
 from domain.alerts import Alert
-from domain.approval_forms import check_ballot
+from domain.approval_forms import check_ballot, current_values
 from domain.approvals import (
+    TIMEOUT,
     ApprovalStatus,
     ApprovalTerms,
     Ballot,
@@ -24,11 +26,13 @@ from domain.approvals import (
     standing_at,
 )
 from domain.errors import NotFound
+from domain.instances import due
 from domain.letters import LetterTopic
 from domain.transitions import Transition
 from storage.alerts import raise_alerts
-from storage.approval_audit import OURSELVES, add_entry
+from storage.approval_audit import OURSELVES, add_entry, terms_of
 from storage.approvals import Approval, ApprovalVote, announce_change, get_approval, list_votes
+from storage.gateways import list_outages
 from storage.messages import write_letter
 from storage.transitions import add_transitions
 
@@ -41,7 +45,7 @@ async def open_approval(session: AsyncSession, approval: Approval, requester: Vo
     session.add(approval)
     await session.flush()
     add_transitions(session, approval.subject, [Transition(None, None, ApprovalStatus.PENDING.value, now)])
-    _note(session, approval, "requested", requester, now, requested_by=approval.requested_by)
+    _note(session, approval, "requested", requester, now, terms=terms_of(approval))
     for approver in approval.terms().approvers_at(approval.standing()):
         write_letter(session, approval, LetterTopic.REQUEST, now, approver)
     await session.flush()
@@ -117,6 +121,18 @@ async def note(
     return approval
 
 
+async def lock_settled(session: AsyncSession, approval_id: str, now: datetime) -> tuple[Approval, list[Vote]]:
+    """An approval as it stands now, with everything recorded that has happened, and held until the transaction ends.
+
+    Whoever tells somebody of it must commit, whatever comes next. Raises NotFound.
+    """
+    approval, votes = await lock_approval(session, approval_id)
+    now = _latest(approval, votes, now)
+    if await _settle(session, approval, votes, now, now):
+        await announce_change(session, approval, now)
+    return approval, votes
+
+
 async def lock_approval(session: AsyncSession, approval_id: str) -> tuple[Approval, list[Vote]]:
     """An approval and its votes, held until the transaction ends. Raises NotFound."""
     approval = await get_approval(session, approval_id, lock=True)
@@ -152,14 +168,41 @@ async def _settle(session: AsyncSession, approval: Approval, votes: list[Vote], 
     before = approval.standing()
     if before.outcome is not None:
         return False
-    terms = approval.terms()
-    after = standing_at(terms, votes, _latest(approval, votes, until))
+    until = _latest(approval, votes, until)
+    after = standing_at(approval.terms(), votes, until)
+    is_extended = await _extend(session, approval, before, after, max(until, now))
+    if is_extended:
+        after = standing_at(approval.terms(), votes, until)
     if after == before:
-        return False
-    alerts = _step(session, approval, terms, before, after, {vote.voter for vote in votes}, now)
+        return is_extended
+    alerts = _step(session, approval, approval.terms(), before, after, {vote.voter for vote in votes}, now)
     await raise_alerts(session, alerts, now)
-    if after.outcome is not None:
-        await _end(session, approval, after.outcome, now)
+    if (outcome := after.outcome) is not None:
+        is_approved = outcome.status is ApprovalStatus.APPROVED
+        if outcome.decided_by == TIMEOUT and is_approved and approval.editable is not None:
+            outcome = replace(outcome, response=current_values(approval.editable, approval.payload, votes))
+        await _end(session, approval, outcome, now)
+    return True
+
+
+async def _extend(session: AsyncSession, approval: Approval, before: Standing, after: Standing, now: datetime) -> bool:
+    """Moves deadline and escalation, if they are due, by the time in which no gateway lived that could have taken a
+    vote; whether there was any."""
+    is_timeout = after.outcome is not None and after.outcome.decided_by == TIMEOUT
+    if not is_timeout and after.is_escalated == before.is_escalated:
+        return False
+    outages = await list_outages(session, approval.created_at, now)
+    if not outages:
+        return False
+    was = approval.expires_at, approval.escalate_at
+    if approval.timeout_seconds is not None:
+        approval.expires_at = due(approval.created_at, approval.timeout_seconds, outages)
+    if approval.escalate_after_seconds is not None and not before.is_escalated:
+        approval.escalate_at = due(approval.created_at, approval.escalate_after_seconds, outages)
+    if was == (approval.expires_at, approval.escalate_at):
+        return False
+    moved_to = approval.expires_at.isoformat() if approval.expires_at is not None else None
+    add_entry(session, approval, "extended", OURSELVES, now, details={"expires_at": moved_to})
     return True
 
 
@@ -172,27 +215,27 @@ def _step(
     voted: set[str],
     now: datetime,
 ) -> list[Alert]:
-    """Escalates and reminds. What comes too late, because it is decided by now or another reminder is due too, is
-    noted and told to nobody."""
+    """Escalates and reminds. What comes too late, because it is decided by now or another reminder is due too, is told
+    to nobody."""
     alerts, is_open, new = [], after.outcome is None, set(terms.approvers_at(after)) - set(terms.approvers_at(before))
     if after.is_escalated and not before.is_escalated:
         assert terms.escalate_at is not None
         approval.escalated_at = terms.escalate_at
         to = [approver for approver in terms.escalate_to if approver in new]
-        add_entry(session, approval, "escalated", OURSELVES, terms.escalate_at, details={"to": to})
         if is_open and to:
+            due_at = terms.escalate_at.isoformat()
+            add_entry(session, approval, "escalated", OURSELVES, now, details={"to": to, "due_at": due_at})
             for approver in to:
                 write_letter(session, approval, LetterTopic.ESCALATION, now, approver)
             alerts.append(approval_alerts.escalated(approval.identity(), terms.escalate_at, to))
-    for number, at in enumerate(terms.reminders[before.reminded : after.reminded], start=before.reminded + 1):
-        is_told = is_open and number == after.reminded
+    if after.reminded > before.reminded and is_open:
+        at = terms.reminders[after.reminded - 1]
         # Who is asked only now, need not be reminded.
-        whom = [name for name in terms.approvers_at(after) if name not in voted | new] if is_told else []
-        add_entry(session, approval, "reminded", OURSELVES, at, details={"whom": whom})
-        if is_told:
-            for approver in whom:
-                write_letter(session, approval, LetterTopic.REMINDER, now, approver)
-            alerts.append(approval_alerts.reminded(approval.identity(), at))
+        whom = [name for name in terms.approvers_at(after) if name not in voted | new]
+        add_entry(session, approval, "reminded", OURSELVES, now, details={"whom": whom, "due_at": at.isoformat()})
+        for approver in whom:
+            write_letter(session, approval, LetterTopic.REMINDER, now, approver)
+        alerts.append(approval_alerts.reminded(approval.identity(), at))
     approval.reminded = after.reminded
     return alerts
 
@@ -203,9 +246,10 @@ async def _end(session: AsyncSession, approval: Approval, outcome: Outcome, now:
     approval.notes, approval.choice, approval.reason = outcome.notes, outcome.choice, outcome.reason
     approval.response = dict(outcome.response) if outcome.response is not None else None
     if outcome.status is not ApprovalStatus.CANCELLED:
-        said = {"status": approval.status, "reason": outcome.reason}
+        due_at = outcome.at.isoformat() if outcome.decided_by == TIMEOUT else None
+        said = {"status": approval.status, "reason": outcome.reason, "due_at": due_at}
         details = {name: value for name, value in said.items() if value is not None}
-        add_entry(session, approval, "decided", outcome.decided_by, outcome.at, details=details)
+        add_entry(session, approval, "decided", outcome.decided_by, now, details=details)
     change = Transition(None, ApprovalStatus.PENDING.value, approval.status, outcome.at, outcome.reason)
     add_transitions(session, approval.subject, [change])
     if approval.callback_url is not None:

@@ -1,7 +1,7 @@
 """The mails that ask an approver to decide: the request, reminders, and escalation."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import Any, Final
@@ -55,11 +55,11 @@ _PROOFS: Final = {
 }
 
 
-def asking_sender(mailer: Mailer, mail_from: str, links: ApprovalLinks, now: Callable[[], datetime]) -> LetterSender:
+def asking_sender(mailer: Mailer, mail_from: str, links: ApprovalLinks) -> LetterSender:
     """`mail_from` is what From says, such as `PingPulse <pingpulse@example.com>`."""
 
     async def send(letter: Letter) -> Receipt:
-        check_is_awaited(letter, now())
+        check_is_awaited(letter)
         return await mailer.send(letter.message.account_id, asking_mail(letter, mail_from, links))
 
     return send

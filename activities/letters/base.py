@@ -1,10 +1,9 @@
 """What senders of letters share."""
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 
 from activities.senders.base import NotNeeded, Receipt, TryLater
-from domain.approvals import TIMEOUT, Outcome, standing_at
+from domain.approvals import TIMEOUT, Outcome
 from storage.letters import Letter
 from storage.vault import Vault, VaultError
 
@@ -12,12 +11,12 @@ LetterSender = Callable[[Letter], Awaitable[Receipt]]
 """Sends, and raises TryLater, Undeliverable and NotNeeded."""
 
 
-def check_is_awaited(letter: Letter, now: datetime) -> None:
-    """Raises NotNeeded if the recipient of a mail has nothing to decide any more."""
-    approval = letter.approval
-    # A deadline that is past decides, also if nobody has taken notice of it yet.
-    outcome = approval.outcome() or standing_at(approval.terms(), letter.votes, now).outcome
-    if outcome is not None:
+def check_is_awaited(letter: Letter) -> None:
+    """Raises NotNeeded if the recipient of a mail has nothing to decide any more.
+
+    What is recorded counts: a deadline that has passed meanwhile may still be moved, because nobody could decide.
+    """
+    if (outcome := letter.approval.outcome()) is not None:
         raise NotNeeded(f"not needed any more: {_how(outcome)}")
     if any(vote.voter == letter.recipient for vote in letter.votes):
         raise NotNeeded(f"not needed any more: {letter.recipient} has voted")

@@ -20,7 +20,7 @@ def code_sender(
     mailer: Mailer, mail_from: str, vault: Vault, base_url: str, now: Callable[[], datetime]
 ) -> LetterSender:
     async def send(letter: Letter) -> Receipt:
-        check_is_awaited(letter, now())
+        check_is_awaited(letter)
         code = _good_code(letter, now())
         mail = code_mail(letter, opened(vault, code.code), code.expires_at, mail_from, base_url)
         return await mailer.send(letter.message.account_id, mail)

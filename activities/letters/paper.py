@@ -5,12 +5,13 @@ for those that know dark colours. All words are escaped; none of them is markup.
 """
 
 import re
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final
+
+from domain.cleaning import cleaned
 
 GREEN: Final = "#15803d"
 RED: Final = "#b91c1c"
@@ -27,7 +28,6 @@ _DARK: Final = """\
   .quote { background: #111827 !important; color: #f3f4f6 !important; }
 }"""
 _BLANKS: Final = re.compile("^ +| +(?= )", re.MULTILINE)
-_TURNS_AROUND: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
 
 
 class Block(ABC):
@@ -182,17 +182,6 @@ style="background:#f4f5f7">
 </body>
 </html>
 """
-
-
-def cleaned(text: str) -> str:
-    """With line breaks of one kind and without what could steer a terminal or turn words around, so that everybody
-    reads what is written."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
-    return "".join("\ufffd" if _is_hidden(character) else character for character in text)
-
-
-def _is_hidden(character: str) -> bool:
-    return character in _TURNS_AROUND or (character != "\n" and unicodedata.category(character) == "Cc")
 
 
 def _words(text: str) -> str:

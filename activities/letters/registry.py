@@ -23,7 +23,7 @@ def make_letters(
     links: ApprovalLinks,
     now: Callable[[], datetime],
 ) -> Mapping[LetterTopic, LetterSender]:
-    asking = asking_sender(mailer, mail_from, links, now)
+    asking = asking_sender(mailer, mail_from, links)
     return {
         LetterTopic.REQUEST: asking,
         LetterTopic.REMINDER: asking,

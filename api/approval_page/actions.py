@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
 from api.approval_page.reading import Form, read_ballot, read_decision
-from api.approval_page.views import standing_now
 from api.approval_page.visitors import Visitor
 from api.deps import get_sessions, get_vault
 from config.clock import utc_now
@@ -23,6 +22,7 @@ from domain.approvals import (
     Vote,
     Voter,
     check_vote,
+    decided_error,
 )
 from domain.errors import Conflict, DomainError, Forbidden, InvalidRequest
 from domain.letters import LetterTopic
@@ -63,12 +63,6 @@ class ForeignForm(Forbidden):
     code = "foreign_form"
 
 
-class TimeIsOver(Conflict):
-    """It has ended, or is about to be."""
-
-    code = "time_is_over"
-
-
 class WrongCode(Forbidden):
     """`tries_left` says how often one may still guess."""
 
@@ -79,14 +73,12 @@ async def decide(request: Request, approval_id: str, visitor: Visitor, form: For
     """Takes the vote of a form. What it raises has decided nothing."""
     async with transaction(get_sessions(request)) as session:
         now = utc_now()
-        approval, votes = await deciding.lock_approval(session, approval_id)
+        approval, votes = await deciding.lock_settled(session, approval_id, now)
         await _spend(session, approval, votes, visitor, form, now)
+        await _refuse_if_decided(session, approval)
         voter = visitor.voter(request, Via.CODE if approval.confirm == Confirm.CODE else None)
-        refused = None
-        # If it is over, the vote finds that out, and keeps that it is.
-        if standing_now(approval, votes, now).outcome is None:
-            _check(approval, votes, voter, now)
-            refused = await _check_code(request, session, approval, voter, form, now)
+        _check(approval, votes, voter)
+        refused = await _check_code(request, session, approval, voter, form, now)
         if refused is None:
             ballot = _ballot(approval, form)
             await deciding.vote(session, approval_id, voter, ballot, now)
@@ -100,11 +92,10 @@ async def send_code(request: Request, approval_id: str, visitor: Visitor, form: 
     """Mails a code to the approver. Raises RateLimited, and what a vote would raise."""
     async with transaction(get_sessions(request)) as session:
         now = utc_now()
-        approval, votes = await deciding.lock_approval(session, approval_id)
+        approval, votes = await deciding.lock_settled(session, approval_id, now)
         await _spend(session, approval, votes, visitor, form, now)
-        if standing_now(approval, votes, now).outcome is not None:
-            raise TimeIsOver("It is too late to decide. Nothing was mailed.")
-        _check(approval, votes, visitor.voter(request, Via.CODE), now)
+        await _refuse_if_decided(session, approval)
+        _check(approval, votes, visitor.voter(request, Via.CODE))
         if approval.confirm != Confirm.CODE:
             raise InvalidRequest("This approval takes no code; press one of the buttons below.")
         await new_code(session, approval_id, visitor.name, get_vault(request), now)
@@ -120,8 +111,8 @@ async def send_link(request: Request, approval_id: str, form: Form) -> None:
     email = normal_email(form.get("email", ""))
     async with transaction(get_sessions(request)) as session:
         now = utc_now()
-        approval, votes = await deciding.lock_approval(session, approval_id)
-        if email not in approval.terms().approvers_at(standing_now(approval, votes, now)):
+        approval, _ = await deciding.lock_settled(session, approval_id, now)
+        if email not in approval.terms().approvers_at(approval.standing()):
             return
         if await link_was_sent(session, approval_id, email, now - LINK_EVERY):
             return
@@ -146,16 +137,22 @@ async def _spend(
     if found is Nonce.FOREIGN:
         raise ForeignForm("That form was not made for you on this page, so nothing was done. Use the one below.")
     if found is Nonce.GONE:
-        over = standing_now(approval, votes, now).outcome is not None
-        if over or any(vote.voter == visitor.name for vote in votes):
+        if approval.outcome() is not None or any(vote.voter == visitor.name for vote in votes):
             raise StaleForm("That form was sent before. What is shown below counts; nothing was done a second time.")
         raise StaleForm("That form was sent before, or is older than a day. Nothing was decided: please look again.")
 
 
-def _check(approval: Approval, votes: list[Vote], voter: Voter, now: datetime) -> None:
+async def _refuse_if_decided(session: AsyncSession, approval: Approval) -> None:
+    """Raises ApprovalDecided. The approval must be settled; that it has ended is kept, because it is told."""
+    if (outcome := approval.outcome()) is not None:
+        await session.commit()
+        raise decided_error(outcome)
+
+
+def _check(approval: Approval, votes: list[Vote], voter: Voter) -> None:
     """What the vote itself checks, before a guess is spent on it."""
     try:
-        check_vote(approval.terms(), standing_now(approval, votes, now), votes, voter)
+        check_vote(approval.terms(), approval.standing(), votes, voter)
     except ConfirmationRequired:
         raise ConfirmationRequired("Log in first; then decide. Nothing was done yet.") from None
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from domain.cleaning import cleaned
 from domain.durations import in_words
 from domain.errors import DomainError
 from domain.keys import redact
@@ -50,15 +51,26 @@ def relative(at: datetime, now: datetime) -> str:
     return f"in {words}" if seconds > 0 else f"{words} ago"
 
 
+def as_sent(text: str) -> Markup:
+    """The value of a field. It comes back with the form, so nothing of it may be changed."""
+    return escape(text)
+
+
+def _shown(value: Any) -> Any:
+    """All that a template writes passes through here; markup is made of what has passed, or is our own."""
+    return cleaned(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 _environment: Final = Environment(
     loader=FileSystemLoader(_HERE / "templates"),
     autoescape=True,
+    finalize=_shown,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
 _environment.globals["style"] = Markup(_STYLE)
-_environment.filters.update(moment=moment, relative=relative)
+_environment.filters.update(as_sent=as_sent, moment=moment, relative=relative)
 
 
 def page(template: str, status: int = 200, **values: Any) -> Response:
@@ -68,6 +80,13 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
 def see(address: str) -> Response:
     """Sends the browser on, so that a reload sends no form again."""
     return RedirectResponse(address, 303, HEADERS)
+
+
+def refused(response: Response, error: DomainError) -> Response:
+    """A page that tells of an error, with what it says to programs."""
+    if "retry_after" in error.extra:
+        response.headers["Retry-After"] = str(error.extra["retry_after"])
+    return response
 
 
 def error_page(error: DomainError) -> Response:

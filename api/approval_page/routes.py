@@ -12,7 +12,7 @@ from starlette.responses import Response
 from activities.approval_links import TOKEN
 from api.approval_page import actions
 from api.approval_page.reading import MAX_NOTES, Form, read_form
-from api.approval_page.rendering import page, see, words
+from api.approval_page.rendering import page, refused, see, words
 from api.approval_page.views import Look, Part, Said, standing_now
 from api.approval_page.visitors import NOTHING_HERE, Visitor, visitor_of
 from api.deps import get_limiter, get_sessions
@@ -22,7 +22,7 @@ from domain.accounts import MAX_PASSWORD_LENGTH
 from domain.approvals import AlreadyVoted, ApprovalDecided, Decision, Vote
 from domain.errors import DomainError, InvalidRequest, NotFound
 from storage import deciding
-from storage.approval_access import get_code, new_nonce
+from storage.approval_access import CODE_DIGITS, get_code, new_nonce
 from storage.approvals import Approval, get_approval, list_votes
 from storage.base import transaction
 
@@ -75,7 +75,8 @@ async def _act(request: Request, approval_id: str, form: Form) -> Response:
     except DomainError as error:
         await actions.note_refused(request, approval_id, visitor, error)
         said = Said(_in_words(error), True, error.fields)
-        return await _show(request, approval_id, visitor, status=error.status, said=said, typed=form)
+        shown = await _show(request, approval_id, visitor, status=error.status, said=said, typed=form)
+        return refused(shown, error)
     return see(_address(approval_id, visitor))
 
 
@@ -110,7 +111,7 @@ async def _show(
         )
         has_form = look.part is Part.DECIDE and request.method != "HEAD"
         nonce = await new_nonce(session, approval_id, visitor.name, now) if has_form else ""
-    return page("approval.html", status, look=look, nonce=nonce, max_notes=MAX_NOTES)
+    return page("approval.html", status, look=look, nonce=nonce, max_notes=MAX_NOTES, code_digits=CODE_DIGITS)
 
 
 def _door(
@@ -146,8 +147,8 @@ async def _log_in(request: Request, approval_id: str, visitor: Visitor | None, f
     except DomainError as error:
         said = Said(_in_words(error), True, error.fields)
         if by_link:
-            return await _show(request, approval_id, visitor, status=error.status, said=said)
-        return _door(approval_id, visitor, error.status, said, email)
+            return refused(await _show(request, approval_id, visitor, status=error.status, said=said), error)
+        return refused(_door(approval_id, visitor, error.status, said, email), error)
     response = see(approval_id)
     login.set_cookies(response)
     return response

@@ -22,11 +22,17 @@ from domain.approvals import (
     Vote,
     standing_at,
 )
+from domain.cleaning import is_deceptive
 from domain.errors import FieldError
 from storage.approval_access import ApprovalCode
 from storage.approvals import Approval
 
 MAX_TABLE_ROWS: Final = 50
+MAX_OPEN_LINES: Final = 12
+"""What takes more lines is folded away: the decision is not to be screens below it."""
+
+LINE: Final = 60
+"""Characters, roughly, and fewer on a phone."""
 
 
 class Part(StrEnum):
@@ -62,9 +68,14 @@ class Control:
     problem: str | None
 
     @property
+    def is_deceptive(self) -> bool:
+        """Whether its value looks different from what it is. It stays so: what is not changed is handed on as it is."""
+        return is_deceptive(self.field.value)
+
+    @property
     def described_by(self) -> str:
-        ids = [*([f"{self.id}-help"] if self.field.help else []), *([f"{self.id}-wrong"] if self.problem else [])]
-        return " ".join(ids)
+        parts = {"help": self.field.help, "true": self.is_deceptive, "wrong": self.problem}
+        return " ".join(f"{self.id}-{part}" for part, is_there in parts.items() if is_there)
 
 
 @dataclass(frozen=True)
@@ -133,13 +144,12 @@ class Look:
 
     @property
     def ending(self) -> str:
-        """How it ended, in a sentence."""
+        """How it ended, in a sentence that its choice goes on."""
         assert self.outcome is not None
         word, by = self.headline, self.outcome.decided_by
         if by == TIMEOUT:
-            return f"{word}, because its time was over and not enough people had decided."
-        choice = f": {self.outcome.choice}" if self.outcome.choice is not None else ""
-        return f"{word} by {self.who(by)}{choice}."
+            return f"{word}, because its time was over"
+        return f"{word} by {self.who(by)}"
 
     @property
     def response(self) -> dict[str, Any] | None:
@@ -199,6 +209,17 @@ class Look:
         plain = (("notes", "Note"), ("code", "Code from the mail"))
         return links + [(name, label, problem) for name, label in plain if (problem := self.problem_of(name))]
 
+    @cached_property
+    def payload_lines(self) -> int:
+        """How many lines the payload takes, roughly."""
+        pairs = self.shown_values(self.approval.payload)
+        texts = [self.pretty(self.approval.payload)] if pairs is None else [max(pair, key=len) for pair in pairs]
+        return sum(1 + len(line) // LINE for text in texts for line in text.split("\n"))
+
+    @property
+    def is_payload_long(self) -> bool:
+        return self.payload_lines > MAX_OPEN_LINES
+
     def shown_values(self, values: Any) -> list[tuple[str, str]] | None:
         """A flat object as the rows of a table."""
         if not isinstance(values, dict) or not 0 < len(values) <= MAX_TABLE_ROWS:
@@ -214,11 +235,6 @@ class Look:
         if name == self.visitor.name:
             return f"you ({name})"
         return f"API key {name.removeprefix('api-key:')}" if name.startswith("api-key:") else name
-
-    def what(self, vote: Vote) -> str:
-        if vote.ballot.decision is Decision.DENY:
-            return "denied"
-        return f"approved: {vote.ballot.choice}" if vote.ballot.choice is not None else "approved"
 
     def _as_typed(self, one: FormField) -> FormField:
         if "action" not in self.typed:

@@ -14,6 +14,7 @@ from api.openapi import JSON_API_ERRORS, problems
 from domain.errors import NotFound
 from domain.letters import LetterTopic
 from storage.approval_audit import list_entries
+from storage.approvals import list_votes
 from storage.letters import LetterLog, list_letters
 
 router = APIRouter(prefix="/api/approvals", tags=["approvals"])
@@ -45,7 +46,8 @@ async def read_audit(approval_id: Text, session: SnapshotDep, principal: Princip
     `entry` in UTF-8; the last one is `head`.
     """
     approval = await owned_approval(session, principal, approval_id)
-    return audit_trail(approval, await list_entries(session, approval_id))
+    votes = (await list_votes(session, [approval_id]))[approval_id]
+    return audit_trail(approval, votes, await list_entries(session, approval_id))
 
 
 @router.get("/{approval_id}/letters", responses=problems(*JSON_API_ERRORS, _MISSING))

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api import deciding
-from api.approval_callers import Cancellation, NewDecision, caller_of, owned_approval, voter_of
+from api.approval_callers import Cancellation, NewDecision, caller_of, ensure_may_cancel, owned_approval, voter_of
 from api.approval_input import MAX_IDEMPOTENCY_KEY, NewApproval, new_approval
 from api.approval_views import (
     NO_STORE,
@@ -19,6 +19,7 @@ from api.approval_views import (
     json_response,
 )
 from api.deps import (
+    LimiterDep,
     MemberDep,
     PollingPrincipalDep,
     PrincipalDep,
@@ -83,6 +84,7 @@ async def create(
     request: Request,
     response: Response,
     sessions: SessionsDep,
+    limiter: LimiterDep,
     principal: MemberDep,
     idempotency_key: Annotated[
         Text | None, Header(alias="Idempotency-Key", max_length=MAX_IDEMPOTENCY_KEY, description="As in the body.")
@@ -97,6 +99,7 @@ async def create(
         who, requested_by = await caller_of(session, principal, request)
         vault = get_vault(request) if body.callback_url is not None else None
         approval, secret = await new_approval(session, body, principal.account_id, who, requested_by, vault, utc_now())
+    limiter.hit_letters(request.scope, principal, len(approval.approvers))
     try:
         await deciding.open_approval(sessions, _gateway(request), approval, who, body.channels)
     except IntegrityError:
@@ -197,10 +200,12 @@ async def cancel(
     principal: MemberDep,
     body: Cancellation | None = None,
 ) -> Response:
-    """Ends an approval that nobody needs any more. Keys of any scope may; its `result` is 0."""
+    """Ends an approval that nobody needs any more; its `result` is 0. A key with the scope `ping` may cancel what it
+    asked for itself."""
     async with sessions() as session:
-        await owned_approval(session, principal, approval_id)
+        approval = await owned_approval(session, principal, approval_id)
         caller, _ = await caller_of(session, principal, request)
+    ensure_may_cancel(principal, caller, approval)
     await deciding.cancel(sessions, _gateway(request), approval_id, caller, body.notes if body is not None else None)
     return _answer(await _look(sessions, principal, approval_id), settings)
 

@@ -1,7 +1,9 @@
 """The mail catcher, to look at: what would have been sent if there were a mail server."""
 
+import re
 from email.message import EmailMessage
 from html import escape
+from itertools import cycle
 from typing import Final
 from urllib.parse import quote
 
@@ -19,7 +21,8 @@ router = APIRouter(prefix="/dev/mail", tags=["operations"], include_in_schema=Fa
 SHOWN: Final = 200
 _HEADERS: Final = ("Date", "From", "To", "Subject", "Message-ID")
 _SECURITY: Final = {
-    # The mail's own HTML, in its frame, inherits all of this: it can neither run nor fetch anything.
+    # The mail's own HTML, in its frame, inherits all of this: it can neither run nor fetch anything. `base-uri` is
+    # about the address of a base only, not about its target.
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'unsafe-inline'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
@@ -28,6 +31,12 @@ _SECURITY: Final = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+
+_SANDBOX: Final = "allow-popups allow-popups-to-escape-sandbox"
+"""The mail's links open pages that are like any other; nothing else in it does anything."""
+
+_IN_NEW_TABS: Final = '<base target="_blank">'
+_URL: Final = re.compile(r"(https?://[^\s<>\"]*[^\s<>\"'.,;:!?)\]}])")
 
 
 @router.get("")
@@ -52,15 +61,15 @@ async def show_mail(name: str, request: Request, principal: PrincipalDep, settin
         raise NotFound("There is no such mail; it may have made room for newer ones.")
     headers = "".join(f"<tr><th>{header}<td>{_header(mail, header)}" for header in _HEADERS)
     frame = (
-        f'<h2>HTML</h2><iframe sandbox="" referrerpolicy="no-referrer" title="The mail as HTML" '
-        f'srcdoc="{escape(html)}"></iframe>'
+        f'<h2>HTML</h2><iframe sandbox="{_SANDBOX}" referrerpolicy="no-referrer" title="The mail as HTML" '
+        f'srcdoc="{escape(_IN_NEW_TABS + html)}"></iframe>'
         if (html := _body(mail, "html"))
         else ""
     )
     return _page(
         str(mail["Subject"] or "Mail"),
         f'<p><a href="/dev/mail{_key(request)}">All mail</a></p><table class="headers">{headers}</table>'
-        f"<h2>Text</h2><pre>{escape(_body(mail, 'plain'))}</pre>{frame}",
+        f"<h2>Text</h2><pre>{_linked(_body(mail, 'plain'))}</pre>{frame}",
     )
 
 
@@ -85,6 +94,15 @@ def _header(mail: EmailMessage, name: str) -> str:
 def _body(mail: EmailMessage, kind: str) -> str:
     part = mail.get_body((kind,))
     return str(part.get_content()) if part is not None else ""
+
+
+def _linked(text: str) -> str:
+    """Plain text as HTML, with its web addresses as links."""
+    parts = map(escape, _URL.split(text))
+    return "".join(
+        f'<a href="{part}" target="_blank" rel="noreferrer noopener">{part}</a>' if is_url else part
+        for part, is_url in zip(parts, cycle((False, True)), strict=False)
+    )
 
 
 def _page(title: str, content: str) -> HTMLResponse:

@@ -22,7 +22,7 @@ class NewKey(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[Text, Field(min_length=1, max_length=100, description="Where it is used.")]
-    scope: KeyScope = Field("ping", description="`ping` may ping and read trees, `full` may do everything.")
+    scope: KeyScope = Field("ping", description="`ping` may ping, read trees and ask for approvals, `full` all.")
 
 
 class KeyView(BaseModel):

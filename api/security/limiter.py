@@ -38,6 +38,7 @@ class Limiter:
         self._pings = Windows(settings.pings_per_minute)
         self._requests = Windows(settings.requests_per_minute)
         self._logins = Windows(settings.failed_logins_per_minute)
+        self._letters = Windows(settings.letters_per_minute)
         self._pages = Windows(PAGES_PER_MINUTE)
 
     def hit_ping(self, scope: Scope, principal: Principal) -> None:
@@ -47,6 +48,15 @@ class Limiter:
     def hit_request(self, scope: Scope, principal: Principal) -> None:
         """Counts a request to the JSON API. Raises RateLimited beyond the key's or user's quota."""
         self._hit(scope, self._requests, principal.caller, "requests")
+
+    def hit_letters(self, scope: Scope, principal: Principal, count: int) -> None:
+        """Counts so many letters of the account. Raises RateLimited beyond its quota, and then counts none of them:
+        they are not sent, and a smaller request may still have room."""
+        try:
+            self._hit(scope, self._letters, principal.account_id, "letters to approvers", count)
+        except RateLimited:
+            self._letters.take_back(principal.account_id, count)
+            raise
 
     def hit_page(self, scope: Scope, page: str, visitor: str | None) -> None:
         """Counts a request for a page that keeps a record of it. An unknown visitor is counted by address. Raises
@@ -67,9 +77,9 @@ class Limiter:
         for caller in (f"address:{_network(scope)}", f"email:{email}"):
             self._logins.take_back(caller)
 
-    def _hit(self, scope: Scope, windows: "Windows", caller: str, what: str) -> None:
+    def _hit(self, scope: Scope, windows: "Windows", caller: str, what: str, times: int = 1) -> None:
         now = time.time()
-        count, ends = windows.hit(caller, now)
+        count, ends = windows.hit(caller, now, times)
         quota = Quota(windows.limit, max(0, windows.limit - count), max(1, math.ceil(ends - now)))
         scope[QUOTA] = quota
         if count > windows.limit:
@@ -92,21 +102,21 @@ class Windows:
         self._windows: dict[str, tuple[int, float]] = {}
         self._sweep_at = self._SWEEP_AT
 
-    def hit(self, caller: str, now: float) -> tuple[int, float]:
-        """Counts one; the count and the time, in seconds since the epoch, at which the window ends."""
+    def hit(self, caller: str, now: float, times: int = 1) -> tuple[int, float]:
+        """Counts; the count and the time, in seconds since the epoch, at which the window ends."""
         count, ends = self._windows.get(caller, (0, 0.0))
         if ends <= now:
             count, ends = 0, now + WINDOW_SECONDS
             if len(self._windows) >= self._sweep_at:
                 self._sweep(now)
-        window = self._windows[caller] = (count + 1, ends)
+        window = self._windows[caller] = (count + times, ends)
         return window
 
-    def take_back(self, caller: str) -> None:
-        """Uncounts one. Never below zero: it may have been counted in the window before."""
+    def take_back(self, caller: str, times: int = 1) -> None:
+        """Uncounts. Never below zero: it may have been counted in the window before."""
         count, ends = self._windows.get(caller, (0, 0.0))
         if count:
-            self._windows[caller] = (count - 1, ends)
+            self._windows[caller] = (max(0, count - times), ends)
 
     def __len__(self) -> int:
         return len(self._windows)

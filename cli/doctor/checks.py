@@ -15,7 +15,7 @@ from cli.identities import database_session
 from cli.probes import check_database, pollers_since, temporal_client
 from config.settings import Settings
 from config.temporal import missing_search_attributes, temporal_address
-from storage.approval_audit import broken_chains
+from storage.approval_audit import find_tampering
 from storage.approvals import approvals_stand
 from storage.messages import telling_stands
 from storage.migrate import current_revision, head_revision
@@ -124,14 +124,14 @@ async def approvals(settings: Settings) -> Finding:
     async with database_session(database_url(settings)) as session:
         # Of one moment: entries are written while we read.
         await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-        broken = await broken_chains(session)
+        broken = await find_tampering(session)
         stand = await approvals_stand(session, datetime.now(UTC))
     if broken:
-        first = ", ".join(f"{approval_id} at entry {number}" for approval_id, number in broken[:_NAMED])
+        first = ", ".join(f"{one.approval_id} ({one.what})" for one in broken[:_NAMED])
         more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
         raise Problem(
-            f"the audit trail does not hold of {first}{more}",
-            "somebody went around PingPulse: compare with a backup, and find out who may write to the database",
+            f"somebody tampered with {first}{more}",
+            "compare with a backup, and find out who may write to the database",
         )
     if stand.late or stand.unfollowed:
         raise Problem(

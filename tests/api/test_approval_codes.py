@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 
 from config.clock import utc_now
 from domain.letters import LetterTopic
-from storage.approval_access import ApprovalCode, forget_expired, get_code
+from storage.approval_access import ApprovalCode, forget_expired, get_code, new_nonce
 from storage.approval_audit import list_entries
 from storage.approvals import Approval
 from storage.base import transaction
@@ -66,7 +66,7 @@ async def pending(stack: Stack, approval: Approval) -> bool:
 
 
 def other_than(code: str) -> str:
-    return f"{(int(code) + 1) % 1_000_000:06}"
+    return f"{(int(code) + 1) % 10**8:08}"
 
 
 async def with_code(stack: Stack, ada: Browser) -> tuple[Approval, Page, str]:
@@ -87,7 +87,7 @@ async def test_a_code_is_mailed_and_decides(stack: Stack, ada: Browser) -> None:
     assert "A code is on its way to ada@example.com" in page.text
     assert page.inputs["notes"] == "As typed"
     assert code not in page.response.text
-    page = await ada.press(page, "approve", code=f" {code[:3]} {code[3:]} ")
+    page = await ada.press(page, "approve", code=f" {code[:4]} {code[4:]} ")
     assert page.title.startswith("Approved: ")
     async with stack.sessions() as session:
         entries = [entry.fields() for entry in await list_entries(session, approval.id)]
@@ -103,25 +103,27 @@ async def test_the_code_is_kept_encrypted(stack: Stack, ada: Browser) -> None:
         kept = await get_code(session, approval.id, ADA)
         assert kept is not None
         assert code.encode() not in kept.code
-        assert len(code) == 6
+        assert len(code) == 8
 
 
 @pytest.mark.parametrize("action", ["approve", "deny"])
 async def test_without_a_code_nothing_is_decided(stack: Stack, ada: Browser, action: str) -> None:
     approval = await asked(stack, "code")
     page = await ada.open(page_path(approval.id, ADA))
-    answer = await ada.press(page, action, code="123456")
+    answer = await ada.press(page, action, code="12345678")
     assert answer.status == 403
     assert "Have one mailed to you" in answer.text
     assert await pending(stack, approval)
 
 
-@pytest.mark.parametrize("code", ["", "12345", "1234567", "abcdef", "１２３４５６", "٣٣٣٣٣٣", "x" * 5000])
+@pytest.mark.parametrize(
+    "code", ["", "123456", "1234567", "123456789", "abcdefgh", "１２３４５６７８", "٣٣٣٣٣٣٣٣", "x" * 5000]
+)
 async def test_what_is_no_code_costs_no_try(stack: Stack, ada: Browser, code: str) -> None:
     approval, page, _ = await with_code(stack, ada)
     page = await ada.press(page, "approve", code=code)
     assert page.status == 400
-    assert "must be the 6 digits that were mailed to you" in page.text
+    assert "must be the 8 digits that were mailed to you" in page.text
     assert "tries left: 5" in page.text
     assert await pending(stack, approval)
 
@@ -216,6 +218,7 @@ async def test_five_codes_an_hour(stack: Stack, ada: Browser) -> None:
     page = await ada.press(page, "send-code")
     assert page.status == 429
     assert "The next one can be mailed in" in page.text
+    assert 0 < int(page.response.headers["retry-after"]) <= 3600
     assert await letters(stack, approval, LetterTopic.CODE) == [ADA] * 5
     await change_code(stack, approval, sent_at=utc_now() - timedelta(hours=1))
     assert (await ada.press(page, "send-code")).status == 200
@@ -237,9 +240,35 @@ async def test_no_code_for_whom_it_would_not_help(stack: Stack, ada: Browser) ->
     page = await ada.open(page_path(expired.id, ADA))
     async with transaction(stack.sessions) as session:
         await session.execute(update(Approval).where(Approval.id == expired.id).values(expires_at=utc_now()))
-    assert (await ada.press(page, "send-code")).status == 409
+    answer = await ada.press(page, "send-code")
+    assert answer.status == 409
+    # What was told is kept.
+    assert "Denied, because its time was over" in answer.text
+    assert (await stored(stack.sessions, expired.id)).decided_by == "timeout"
     for approval in (plain, expired):
         assert await letters(stack, approval, LetterTopic.CODE) == []
+
+
+async def test_a_deadline_that_passed_while_nobody_could_vote_takes_its_code(stack: Stack, ada: Browser) -> None:
+    """It is moved by the time before there was a gateway, so a vote may still come."""
+    day = 86_400.0
+    approval = await asked(stack, "code", now=utc_now() - timedelta(days=10), timeout=5 * day)
+    assert approval.expires_at is not None
+    assert approval.expires_at < utc_now()
+    async with transaction(stack.sessions) as session:
+        nonces = [await new_nonce(session, approval.id, ADA, utc_now()) for _ in range(2)]
+    path = page_path(approval.id, ADA)
+    page = await ada.open(path)
+    assert page.actions == []
+    form = {"token": path.partition("token=")[2], "action": "approve"}
+    for code in ("", "12345678"):
+        answer = await ada.send(page, {**form, "nonce": nonces[0], "code": code})
+        assert answer.status == 403
+        assert "There is no code that could be entered now" in answer.text
+        assert await pending(stack, approval)
+    page = await ada.send(page, {**form, "nonce": nonces[1], "action": "send-code"})
+    page = await ada.press(page, "approve", code=await code_of(stack, approval))
+    assert page.title.startswith("Approved: ")
 
 
 async def test_old_codes_are_cleared_away_once_their_hour_is_over(stack: Stack, ada: Browser) -> None:
@@ -312,8 +341,13 @@ async def test_failed_logins_are_limited_as_everywhere(stack: Stack, start_gatew
     approval = await asked(stack, "login", approvers=[email])
     async with browser(start_gateway(failed_logins_per_minute=2)) as visitor:
         page = await visitor.open(page_path(approval.id, email))
-        statuses = [(await visitor.press(page, "log-in", password="wrong password")).status for _ in range(3)]
-        assert statuses == [401, 401, 429]
+        tried = [await visitor.press(page, "log-in", password="wrong password") for _ in range(3)]
+        door = await visitor.press(
+            await visitor.open(page_path(approval.id)), "log-in", email=email, password="wrong password"
+        )
+        assert [answer.status for answer in (*tried, door)] == [401, 401, 429, 429]
+        assert ["retry-after" in answer.response.headers for answer in (*tried, door)] == [False, False, True, True]
+        assert 0 < int(door.response.headers["retry-after"]) <= 60
         answer = await visitor.http.post("/api/login", json={"email": email, "password": PASSWORD})
         assert answer.status_code == 429
 

@@ -75,6 +75,28 @@ async def test_transitions_and_workflow_follow(ours: Calls, stack: Stack) -> Non
     await until(is_followed)
 
 
+async def test_a_letter_that_nobody_needs_any_more_was_dropped(ours: Calls, sessions: Sessions) -> None:
+    approval_id = await ask(ours)
+    await decide(ours, approval_id)
+
+    async def are_finished() -> list[dict[str, Any]] | None:
+        letters = (await ours.get(f"/api/approvals/{approval_id}/letters"))["letters"]
+        return letters if all(letter["finished_at"] for letter in letters) else None
+
+    (letter,) = await until(are_finished, timeout=20)
+    # It may have gone out before the decision.
+    async with transaction(sessions) as session:
+        await session.execute(
+            text("UPDATE messages SET state = 'dropped' WHERE id = :id"), {"id": letter["message_id"]}
+        )
+        await session.execute(
+            text("UPDATE attempts SET outcome = 'dropped' WHERE message_id = :id"), {"id": letter["message_id"]}
+        )
+    (letter,) = (await ours.get(f"/api/approvals/{approval_id}/letters"))["letters"]
+    assert letter["state"] == "dropped"
+    assert [attempt["outcome"] for attempt in letter["attempts"]] == ["dropped"]
+
+
 async def test_the_letters_that_were_written(ours: Calls) -> None:
     approval_id = await ask(ours, approvers=[ADA, BOB], quorum=2, callback_url="https://example.invalid/hook")
 

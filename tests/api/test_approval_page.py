@@ -7,12 +7,14 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from config.clock import utc_now
 from domain.accounts import Role
 from storage import deciding
 from storage.approval_audit import list_entries
+from storage.approvals import Approval
 from storage.base import transaction
 from tests.conftest import StartGateway
 from tests.support.approval_pages import (
@@ -25,6 +27,7 @@ from tests.support.approval_pages import (
     member,
     nothing_is_decided,
     page_path,
+    stored,
     voted,
 )
 from tests.support.approvals import AGENT, approve, deny
@@ -166,11 +169,54 @@ async def test_a_cancelled_one_says_by_whom(stack: Stack, ada: Browser) -> None:
 
 
 async def test_a_deadline_that_decided_says_so(stack: Stack, ada: Browser) -> None:
-    approval = await asked(stack, now=utc_now() - timedelta(hours=1))
+    approval = await asked(stack)
     async with transaction(stack.sessions) as session:
+        past = utc_now() - timedelta(seconds=1)
+        await session.execute(update(Approval).where(Approval.id == approval.id).values(expires_at=past))
         await deciding.follow(session, approval.id, utc_now(), utc_now())
     page = await ada.open(page_path(approval.id, ADA))
     assert "Denied, because its time was over" in page.text
+
+
+async def test_no_words_are_turned_around_unseen(stack: Stack, ada: Browser) -> None:
+    """As in mails: what is read is what is written. Values to edit are not changed, but told of."""
+    evil, shown = "pay \u202e001\u2066\x1b[2J", "pay \ufffd001\ufffd\ufffd[2J"
+    schema = {
+        "type": "object",
+        "properties": {
+            "text": {"type": "string", "title": f"t {evil}", "description": f"d {evil}", "maxLength": 100},
+            "one": {"type": "string", "enum": [f"e {evil}", "other"]},
+        },
+    }
+    approval = await asked(
+        stack,
+        title=f"title {evil}",
+        context=f"context {evil}",
+        requested_by=f"by {evil}",
+        stage_path=f"stage {evil}",
+        payload={"text": evil, "one": f"e {evil}", f"key {evil}": [evil]},
+        editable=schema,
+    )
+    page = await ada.open(page_path(approval.id, ADA))
+    for which in ("title", "context", "by", "stage", "t", "d", "e"):
+        assert f"{which} {shown}" in page.text
+    assert shown in page.title
+    assert "\u202e" not in page.text + page.title
+    assert "this holds characters that are not seen" in page.text
+    page = await ada.press(page, "approve", notes=f"Go {evil}")
+    assert f"Go {shown}" in page.text
+    assert "\u202e" not in page.response.text
+    decided = await stored(stack.sessions, approval.id)
+    assert (decided.response, decided.notes) == ({"text": evil, "one": f"e {evil}"}, f"Go {evil}")
+
+
+async def test_choices_are_not_turned_around_unseen(stack: Stack, ada: Browser) -> None:
+    approval = await asked(stack, choices=["pay \u202e001"])
+    page = await ada.open(page_path(approval.id, ADA))
+    assert "\u202e" not in page.response.text
+    page = await ada.press(page, "choose:0")
+    assert "Approved by you (ada@example.com): pay \ufffd001." in page.text
+    assert "\u202e" not in page.response.text
 
 
 async def test_the_button_of_the_mail_only_moves_the_emphasis(stack: Stack, ada: Browser) -> None:
@@ -255,7 +301,9 @@ async def test_whoever_it_is_escalated_to_is_an_approver_from_then_on(stack: Sta
     values: dict[str, Any] = {"escalate_to": [BOB], "escalate_after": 60.0}
     early = await asked(stack, **values)
     assert (await bob.open(page_path(early.id, BOB))).status == 404
-    late = await asked(stack, now=utc_now() - timedelta(seconds=61), **values)
+    late = await asked(stack, **values)
+    async with transaction(stack.sessions) as session:
+        await session.execute(update(Approval).where(Approval.id == late.id).values(escalate_at=utc_now()))
     page = await bob.press(await bob.open(page_path(late.id, BOB)), "deny")
     assert "Denied by you" in page.text
 

@@ -19,7 +19,7 @@ from tests.api.calls import JSON, Calls, new_id
 from tests.api.conftest import Team, calls_to, log_in
 from tests.api.test_errors import fields, problem
 from tests.conftest import StartGateway
-from tests.support.stack import SECRET, Stack
+from tests.support.stack import SECRET, Stack, make_account
 
 LONG = "é" * 10_000
 """20,000 bytes."""
@@ -36,16 +36,26 @@ def deep(levels: int) -> Any:
     return [deep(levels - 1)] if levels else 1
 
 
+def deep_schema(levels: int, inner: str) -> Any:
+    if not levels:
+        return {"type": "string"}
+    below = deep_schema(levels - 1, inner)
+    return {"type": "object", "properties": {"x": below}} if inner == "properties" else {"type": "array", inner: below}
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"context": None}, "context"),
     ({"context": ""}, "context"),
     ({"context": " \n"}, "context"),
+    ({"context": "\u200b\u3164"}, "context"),
     ({"context": 5}, "context"),
     ({"context": "x" * 20_001}, "context"),
     ({"context": LONG + "x"}, "context"),
     ({"context": "a\x00b"}, "context"),
     ({"context": "a\ud800b"}, "context"),
     ({"title": ""}, "title"),
+    ({"title": "   "}, "title"),
+    ({"title": "\u200b"}, "title"),
     ({"title": "t" * 201}, "title"),
     ({"title": "t\x00"}, "title"),
     ({"timeout_seconds": 0}, "timeout_seconds"),
@@ -78,6 +88,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"quorum": 2, "approvers": [ADA, ADA.upper()]}, "quorum"),
     ({"veto": "yes"}, "veto"),
     ({"requested_by": "r" * 201}, "requested_by"),
+    ({"requested_by": "\ufeff \u00ad"}, "requested_by"),
     ({"forbid_self": 1}, "forbid_self"),
     ({"forbid_self": True, "requested_by": ADA.upper()}, "forbid_self"),
     ({"forbid_self": True, "requested_by": ADA, "approvers": [ADA, BOB], "quorum": 2}, "forbid_self"),
@@ -101,16 +112,25 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"payload": deep(50)}, "payload"),
     ({"editable": [1]}, "editable"),
     ({"editable": {"type": "string"}}, "editable"),
+    ({"editable": deep_schema(250, "properties")}, "editable"),
+    ({"editable": deep_schema(400, "items")}, "editable"),
+    ({"editable": {"type": "object", "properties": {"x": {"type": "array", "default": deep(400)}}}}, "editable"),
     ({"editable": EDITABLE, "payload": {"amount": "many"}}, "editable"),
     ({"choices": ["one"]}, "choices"),
     ({"choices": []}, "choices"),
     ({"choices": [str(number) for number in range(11)]}, "choices"),
     ({"choices": ["one", "one"]}, "choices"),
+    ({"choices": ["one", "One"]}, "choices"),
+    ({"choices": ["one", "\u200b"]}, "choices"),
+    ({"choices": ["one", "Deny"]}, "choices"),
+    ({"choices": ["one", "two"], "timeout_action": "approve"}, "timeout_action"),
     ({"choices": ["one", ""]}, "choices.1"),
     ({"choices": ["one", "c" * 101]}, "choices.1"),
     ({"callback_url": "example.com/hook"}, "callback_url"),
     ({"callback_url": "ftp://example.com/hook"}, "callback_url"),
     ({"callback_url": "https://example.com/a b"}, "callback_url"),
+    ({"callback_url": "https://example.com:65536/"}, "callback_url"),
+    ({"callback_url": "https://example.com:0/"}, "callback_url"),
     ({"callback_secret": secret_of(32)}, "callback_secret"),
     ({"callback_secret": secret_of(23), "callback_url": "https://example.com"}, "callback_secret"),
     ({"callback_secret": secret_of(65), "callback_url": "https://example.com"}, "callback_secret"),
@@ -143,6 +163,20 @@ async def test_bad_requests_name_the_field(ours: Calls, body: dict[str, Any], fi
     assert fields(problem(response, 400, "invalid_request")) == [field]
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"title": "t" * 201}, "must have at most 200 characters, not 201"),
+        ({"title": ""}, "must have at least 1 character, not 0"),
+        ({"approvers": []}, "List should have at least 1 item after validation, not 0"),
+    ],
+)
+async def test_texts_have_characters_and_lists_have_items(ours: Calls, body: dict[str, Any], message: str) -> None:
+    response = await ours.http.post("/api/approvals", json={"context": "x", "approvers": [ADA]} | body)
+    (field,) = problem(response, 400, "invalid_request")["errors"]
+    assert field["message"] == message
+
+
 @pytest.mark.parametrize("text", ["", "[]", '"x"', "{", '{"context": 1', "\xff", "[" * 100_000])
 async def test_bodies_that_are_none(ours: Calls, text: str) -> None:
     response = await ours.http.post("/api/approvals", content=text.encode("latin-1"), headers=JSON)
@@ -167,6 +201,8 @@ async def test_bodies_that_are_none(ours: Calls, text: str) -> None:
         {"payload": "\\u0000"},
         {"payload": [1e15, -(2**62), 0.1, None, True, ""]},
         {"choices": ["é" * 100, "no"]},
+        {"choices": ["Deny for now", "Approve it"], "timeout_action": "deny"},
+        {"title": "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{PERSONAL COMPUTER}", "callback_url": "https://example.com:65535/"},
         {"confirm": "code"},
         {"title": None, "approvers": [ADA], "payload": None, "editable": None, "choices": None},
     ],
@@ -199,8 +235,10 @@ async def test_what_is_kept_of_the_terms(ours: Calls, sessions: Sessions) -> Non
 # Who asks, and who is asked
 
 
-async def test_without_owners_somebody_must_be_named(ours: Calls) -> None:
-    said = problem(await ours.http.post("/api/approvals", json={"context": "x"}), 400, "invalid_request")
+async def test_without_owners_somebody_must_be_named(stack: Stack) -> None:
+    account_id, key = await make_account(stack.sessions)
+    async with calls_to(stack.url, account_id, key) as calls:
+        said = problem(await calls.http.post("/api/approvals", json={"context": "x"}), 400, "invalid_request")
     assert fields(said) == ["approvers"]
 
 

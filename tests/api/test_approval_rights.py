@@ -6,9 +6,9 @@ import pytest
 from config.clock import utc_now
 from storage.base import Sessions, transaction
 from storage.users import create_user
-from tests.api.approval_calls import ADA, ask, key_id, look, only
+from tests.api.approval_calls import ADA, BOB, CLEO, ask, key_id, look, only
 from tests.api.calls import Calls, new_id
-from tests.api.conftest import PASSWORD, Team, calls_to, log_in, make_key, make_team
+from tests.api.conftest import PASSWORD, Team, calls_to, log_in, make_key, make_team, new_ping_key
 from tests.api.test_errors import problem
 from tests.conftest import StartGateway
 from tests.support.stack import Stack
@@ -35,6 +35,28 @@ async def test_an_agent_asks_polls_and_cancels_but_does_not_decide(
             "notes": "changed my mind",
             "decided_by": await key_id(sessions, team.ping_key),
         }
+
+
+async def test_an_agent_cancels_nothing_but_what_it_asked_for(
+    team: Team, quick_gateway: str, sessions: Sessions
+) -> None:
+    another_key = await new_ping_key(sessions, team)
+    async with (
+        calls_to(quick_gateway, team.account_id, team.ping_key) as agent,
+        calls_to(quick_gateway, team.account_id, another_key) as another,
+        calls_to(quick_gateway, team.account_id, team.full_key) as calls,
+        httpx.AsyncClient(base_url=quick_gateway) as browser,
+    ):
+        # Not even with the same name.
+        ids = [await ask(agent, requested_by="the nightly job") for _ in range(2)] + [await ask(calls)]
+        for approval_id in ids:
+            said = problem(await another.http.post(f"/api/approvals/{approval_id}/cancel"), 403, "insufficient_scope")
+            assert "only what it asked for itself" in said["detail"]
+            assert (await look(agent, approval_id))["status"] == "pending"
+        assert (await calls.post(f"/api/approvals/{ids[0]}/cancel", {}))["status"] == "cancelled"
+        csrf = await log_in(browser, team.owner)
+        response = await browser.post(f"/api/approvals/{ids[1]}/cancel", headers=csrf)
+        assert (response.status_code, response.json()["status"]) == (200, "cancelled")
 
 
 async def test_a_user_decides_in_their_own_name(team: Team, quick_gateway: str) -> None:
@@ -115,6 +137,29 @@ async def test_polls_have_the_room_that_pings_have(stack: Stack, start_gateway: 
         for _ in range(2):
             await look(calls, approval_id)
         problem(await calls.http.get(f"/api/approvals/{approval_id}"), 429, "rate_limited")
+
+
+async def test_an_account_sends_so_many_letters_a_minute(
+    team: Team, others: Team, start_gateway: StartGateway, sessions: Sessions
+) -> None:
+    url = start_gateway(letters_per_minute=4)
+    async with (
+        calls_to(url, team.account_id, team.full_key) as calls,
+        calls_to(url, team.account_id, await new_ping_key(sessions, team)) as agent,
+        calls_to(url, others.account_id, others.full_key) as theirs,
+    ):
+        once = {"idempotency_key": new_id("key")}
+        approval_id = await ask(calls, approvers=[ADA, BOB, CLEO], **once)
+        before = len((await calls.get("/api/approvals"))["approvals"])
+        refused = await agent.http.post("/api/approvals", json={"context": "x", "approvers": [ADA, BOB]})
+        assert "letters" in problem(refused, 429, "rate_limited")["detail"]
+        assert 0 < int(refused.headers["retry-after"]) <= 60
+        assert len((await calls.get("/api/approvals"))["approvals"]) == before
+        # It is neither what was refused that counts, nor what was asked before.
+        assert await ask(calls, approvers=[ADA, BOB, CLEO], **once) == approval_id
+        await ask(agent)
+        problem(await agent.http.post("/api/approvals", json={"context": "x", "approvers": [ADA]}), 429, "rate_limited")
+        await ask(theirs, approvers=[ADA, BOB])
 
 
 async def test_the_owners_of_the_account_are_asked_if_nobody_else_is_named(

@@ -1,6 +1,7 @@
 """Deciding on the approver's page: what its forms do, and that each does it once."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -114,6 +115,21 @@ async def test_fields_are_shown_edited_and_handed_on(stack: Stack, ada: Browser,
     expected = {**payload, "subject": "Q4 <b>", "copies": 3, "urgent": False}
     assert (await stored(stack.sessions, approval.id)).response == expected
     assert "What was approved" in page.text
+
+
+async def test_only_fields_that_may_be_missing_are_called_optional(stack: Stack, ada: Browser) -> None:
+    approval = await asked(stack, editable=EDITABLE | {"required": ["subject", "text", "list"]})
+    page = await ada.open(page_path(approval.id, ADA))
+    assert sorted(re.findall(r">([\w ]+) <span class=\"aside\">\(optional\)", page.response.text)) == [
+        "Copies",
+        "Note",
+        "Tags",
+    ]
+    # A text that must be there may be empty all the same.
+    page = await ada.press(page, "approve", response__subject="Q4", response__list="all", response__text="")
+    assert page.title.startswith("Approved: ")
+    response = (await stored(stack.sessions, approval.id)).response
+    assert response == {"subject": "Q4", "list": "all", "text": "", "urgent": False}
 
 
 async def test_what_was_typed_stays_when_a_field_is_wrong(stack: Stack, ada: Browser) -> None:

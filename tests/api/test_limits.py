@@ -64,6 +64,15 @@ async def test_attempts_at_the_same_time_are_all_counted(start: Callable[..., Ga
     assert statuses == [401] * 3 + [429] * 5
 
 
+def test_windows_count_many_at_once() -> None:
+    windows = Windows(3)
+    assert [windows.hit("a", 1000.0, 2), windows.hit("a", 1001.0, 5)] == [(2, 1060.0), (7, 1060.0)]
+    windows.take_back("a", 5)
+    assert windows.hit("a", 1002.0) == (3, 1060.0)
+    windows.take_back("a", 9)
+    assert windows.hit("a", 1003.0, 2) == (2, 1060.0)
+
+
 def test_windows_begin_anew_and_are_swept() -> None:
     windows = Windows(3)
     assert [windows.hit("a", 1000.0), windows.hit("a", 1001.0)] == [(1, 1060.0), (2, 1060.0)]

@@ -158,6 +158,41 @@ async def test_a_phone_shows_it_all(stack: Stack, open_page: OpenPage, scheme: s
     await page.close()
 
 
+@pytest.mark.parametrize(
+    ("payload", "last"),
+    [
+        ({f"field {number}": f"value {number}" for number in range(40)}, "value 39"),
+        ([f"word {number}" for number in range(200)], "word 199"),
+        ({"text": "word " * 1000 + "end"}, "word end"),
+    ],
+)
+async def test_a_long_payload_does_not_push_the_decision_away(
+    stack: Stack, open_page: OpenPage, payload: Any, last: str
+) -> None:
+    context = "Please read this."
+    page = await open_page(page_path(await asked(stack, context=context, payload=payload), ADA), **PHONE)
+    box = await page.get_by_role("button", name="Approve").bounding_box()
+    assert box is not None
+    assert box["y"] < 2 * PHONE["viewport"]["height"]
+    assert await page.get_by_text(context).is_visible()
+    content = page.get_by_text(last)
+    assert not await content.is_visible()
+    summary = page.locator("summary")
+    assert "Show what was sent along (" in await summary.inner_text()
+    size = await summary.bounding_box()
+    assert size is not None
+    assert size["height"] >= TARGET
+    await summary.tap()
+    assert await content.is_visible()
+
+
+async def test_a_short_payload_is_open(stack: Stack, open_page: OpenPage) -> None:
+    payload = {f"field {number}": f"value {number}" for number in range(12)}
+    page = await open_page(page_path(await asked(stack, payload=payload), ADA), **PHONE)
+    assert await page.get_by_text("value 11").is_visible()
+    assert await page.locator("details").count() == 0
+
+
 # By keyboard
 
 
@@ -170,12 +205,12 @@ async def test_by_keyboard_only(stack: Stack, open_page: OpenPage) -> None:
         focused = page.locator(":focus")
         if not await focused.count():
             break
-        seen.append(await focused.evaluate("one => one.name || one.hash"))
+        seen.append(await focused.evaluate("one => one.name || one.hash || one.tagName"))
         assert await focused.evaluate("one => getComputedStyle(one).outlineStyle") == "solid"
         if await focused.get_attribute("value") == "deny":
             break
     fields = [f"response.{name}" for name in EDITABLE["properties"]]
-    assert seen == ["#decide", *fields, "notes", "action", "action"]
+    assert seen == ["#decide", "SUMMARY", *fields, "notes", "action", "action"]
     # Back to "Approve".
     await page.keyboard.press("Shift+Tab")
     await page.keyboard.press("Enter")
@@ -255,6 +290,18 @@ async def question_after_deny_in_the_mail(stack: Stack) -> str:
     return page_path(await asked(stack), ADA, "deny")
 
 
+async def long_payload(stack: Stack) -> str:
+    return page_path(await asked(stack, payload={f"field {number}": "value" for number in range(40)}), ADA)
+
+
+async def deceptive_values(stack: Stack) -> str:
+    return page_path(await asked(stack, payload={**VALUES, "subject": "pay \u202e001"}, editable=EDITABLE), ADA)
+
+
+async def unfold(page: Page) -> None:
+    await page.locator("summary").click()
+
+
 async def form(stack: Stack) -> str:
     return page_path(await asked(stack, payload=VALUES, editable=EDITABLE), ADA)
 
@@ -327,6 +374,9 @@ async def nothing(_: Page) -> None:
 STATES: dict[str, tuple[Callable[[Stack], Awaitable[str]], Callable[[Page], Awaitable[None]]]] = {
     "question": (question, nothing),
     "after a click in the mail": (question_after_deny_in_the_mail, nothing),
+    "long payload": (long_payload, nothing),
+    "long payload, unfolded": (long_payload, unfold),
+    "deceptive values": (deceptive_values, nothing),
     "form": (form, nothing),
     "wrong fields": (form, wrong_fields),
     "choices": (choices, nothing),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.approval_controls import FormField
-from domain.approval_forms import check_ballot, check_editable, current_values, form_fields, parse_form
+from domain.approval_forms import check_ballot, check_choices, check_editable, current_values, form_fields, parse_form
 from domain.approvals import Ballot, Decision, Vote
 from domain.errors import InvalidRequest
 from tests.domain.builders import NOON, properties
@@ -133,6 +133,7 @@ def test_a_schema_that_forms_can_show_is_taken(schema: Schema) -> None:
         (editing(x=TEXT | {"enum": []}), "properties.x.enum: is empty"),
         (editing(x=TEXT | {"enum": [""]}), "properties.x.enum: has a text that is empty"),
         (editing(x=TEXT | {"enum": ["a\nb"]}), "properties.x.enum: has a text that"),
+        (editing(x=TEXT | {"enum": ["a", "\u200b"]}), "properties.x.enum: has a text that"),
         (editing(x=TEXT | {"enum": ["a", 5]}), "properties.x.enum: has a value that must be text"),
         (editing(x={"type": "integer", "minimum": 5, "const": 4}), "properties.x.const: has a value that must be at"),
         (editing(x={"type": "integer", "minimum": 5, "maximum": 4}), "properties.x.minimum: is more than maximum"),
@@ -159,6 +160,9 @@ def test_the_payload_must_fit_the_fields_it_fills() -> None:
         check_editable(REFUND, {"amount": 5000})
     with pytest.raises(InvalidRequest, match=r"properties.reason: the value that payload gives it contains NUL"):
         check_editable(REFUND, {"reason": "a\x00b"})
+    nested = editing(o={"type": "object", "properties": {"a": TEXT}})
+    with pytest.raises(InvalidRequest, match=r"the value that payload gives o.evil is not one of the fields"):
+        check_editable(nested, {"o": {"a": "x", "evil": 1}, "more": 1})
     with pytest.raises(InvalidRequest, match="more than 100000 bytes"):
         check_editable(editing(x=TEXT), {"x": "x" * 100_000})
 
@@ -217,6 +221,35 @@ def test_a_ballot_that_fits_is_kept_as_it_is(choices: tuple[str, ...], ballot: B
     assert check_ballot(choices, None, None, [], ballot) == ballot
 
 
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        (["one", " two"], "without blanks around them, unlike ' two'"),
+        (["one", "two\n"], "lines that can be read"),
+        (["one", "t\nwo"], "lines that can be read"),
+        (["one", "t\x07wo"], "lines that can be read"),
+        (["one", "\u202eowt"], "lines that can be read"),
+        (["one", "\u200b"], "lines that can be read"),
+        (["one", "ONE"], "must differ"),
+        (["one", "o\u200bne"], "must differ"),
+        (["Straße", "STRASSE"], "must differ"),
+        (["one", "DENY"], "must not read 'DENY'"),
+        (["one", "Approve"], "must not read 'Approve'"),
+    ],
+)
+def test_choices_that_people_could_not_tell_apart_are_refused(choices: list[str], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words) as caught:
+        check_choices(choices, Decision.DENY)
+    assert [problem.field for problem in caught.value.fields] == ["choices"]
+
+
+def test_silence_cannot_choose() -> None:
+    check_choices(["one", "two"], Decision.DENY)
+    with pytest.raises(InvalidRequest, match="silence cannot choose") as caught:
+        check_choices(["one", "two"], Decision.APPROVE)
+    assert [problem.field for problem in caught.value.fields] == ["timeout_action"]
+
+
 def test_a_response_is_filled_in() -> None:
     assert answered(REFUND, None, ASKED) == {"amount": 19.99, "reason": "Broken cup", "notify": True}
     assert answered(REFUND, {"amount": 5}, ASKED) == {"amount": 5, "reason": "Broken cup", "notify": True}
@@ -269,6 +302,16 @@ def test_whoever_changes_nothing_agrees_with_the_others() -> None:
         (editing(x={"type": "array", "maxItems": 1}), {"x": [1, 2]}, {"response.x": "at most 1 entries"}),
         (editing(x={"type": "array", "uniqueItems": True}), {"x": [{"a": 1}, {"a": 1.0}]}, {"response.x": "twice"}),
         (editing(x={**REFUND}), {"x": {"z": 1}}, {"response.x.amount": "is required", "response.x.z": "not one of"}),
+        (
+            editing(o={"type": "object", "properties": {"a": TEXT}}),
+            {"o": {"evil": 1}},
+            {"response.o.evil": "not one of"},
+        ),
+        (
+            editing(x={"type": "array", "items": {"type": "object", "properties": {"a": TEXT}}}),
+            {"x": [{"a": "b"}, {"evil": 1, "a": 2}]},
+            {"response.x.1.a": "must be text", "response.x.1.evil": "is not one of the fields"},
+        ),
         (editing(x=TEXT | {"format": "date"}), {"x": "2026-02-30"}, {"response.x": "must be a date such as"}),
         (editing(x=TEXT | {"format": "date-time"}), {"x": "2026-02-03"}, {"response.x": "must be a time such as"}),
         (editing(x=TEXT | {"format": "date-time"}), {"x": "2026-02-03T25:00:00Z"}, {"response.x": "must be a time"}),
@@ -301,6 +344,30 @@ def test_what_is_wrong_with_a_response_is_said_of_each_field(
 )
 def test_good_values_are_taken(schema: Schema, value: Any) -> None:
     assert answered(editing(x=schema), {"x": value}) == {"x": value}
+
+
+@pytest.mark.parametrize("members", [{}, {"properties": {}}])
+def test_an_object_without_fields_is_json_at_will(members: Schema) -> None:
+    assert answered(editing(o={"type": "object", **members}), {"o": {"a": 1}}) == {"o": {"a": 1}}
+
+
+def test_whole_numbers_are_integers_however_they_are_written() -> None:
+    inner = {"type": "object", "properties": {"n": {"type": "integer"}, "m": {"type": "number"}}}
+    schema = editing(
+        a={"type": "integer"},
+        b={"type": "integer", "default": 7.0},
+        c={"type": "array", "items": inner},
+        d={"type": "integer", "enum": [1.0, 2]},
+        e={"type": "number"},
+    )
+    response = parse_form(schema, {"response.a": "1e3", "response.d": "1.0"})
+    response |= {"c": [{"n": -2.0, "m": 3.0}], "e": 5.0}
+    expected = '{"a": 1000, "b": 7, "c": [{"m": 3.0, "n": -2}], "d": 1, "e": 5.0}'
+    assert json.dumps(answered(schema, response), sort_keys=True) == expected
+    assert json.dumps(current_values(schema, {"a": 4.0}, [])) == '{"a": 4, "b": 7}'
+    check_editable(schema, {"a": 4.0})
+    for value in (1.5, float("inf"), float("nan"), 1e300):
+        assert "response.a" in refusal(schema, {"a": value})
 
 
 def test_a_response_that_is_nested_without_end_is_refused() -> None:
@@ -385,6 +452,8 @@ def test_nothing_is_filled_in_or_chosen_by_accident(
 ) -> None:
     field = only(schema, value, is_required=is_required)
     assert field.required is must_be_filled
+    # Also of a text that must be there and may be empty.
+    assert field.optional is not is_required
     assert [value for value, _ in field.options] == options
 
 

@@ -63,7 +63,9 @@ def modelled(case: Case, end: int) -> tuple[str, str | None, int | None]:
     terms, heard = case.terms, list[tuple[str, str]]()
     for second in range(end + 1):
         if terms.expires_at == at(second):
-            return ("approved" if terms.timeout_action is Decision.APPROVE else "denied"), TIMEOUT, second
+            is_denied = any(value == "deny" for _, value in heard)
+            is_approved = terms.timeout_action is Decision.APPROVE and not is_denied
+            return ("approved" if is_approved else "denied"), TIMEOUT, second
         for name, value, when in case.votes:
             if when != second:
                 continue

@@ -168,7 +168,18 @@ def test_the_deadline_decides_either_way(action: Decision, expected: str) -> Non
     outcome = standing_at(asked, [yes(ADA)], at(DEADLINE)).outcome
     assert outcome is not None
     assert (outcome.status, outcome.at, outcome.decided_by) == (expected, at(DEADLINE), TIMEOUT)
-    assert outcome.reason == "Nobody decided in time."
+    assert outcome.reason == "The quorum was not reached in time."
+    silence = standing_at(asked, [], at(DEADLINE)).outcome
+    assert silence is not None
+    assert (silence.status, silence.reason) == (expected, "Nobody decided in time.")
+
+
+def test_silence_does_not_overrule_a_denial() -> None:
+    asked = terms(ADA, BOB, CAROL, quorum=2, timeout_action=Decision.APPROVE)
+    outcome = standing_at(asked, [no(ADA)], at(DEADLINE)).outcome
+    assert outcome is not None
+    assert (outcome.status, outcome.decided_by) == ("denied", TIMEOUT)
+    assert outcome.reason == "The quorum was not reached in time, and a denial stands."
 
 
 def test_a_vote_at_the_deadline_is_too_late_and_one_before_it_is_not() -> None:

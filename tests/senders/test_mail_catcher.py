@@ -1,8 +1,10 @@
 """The mail catcher: files in a directory, and the page that shows them."""
 
+import re
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +128,8 @@ async def test_the_page_shows_the_mail_of_ones_own_account(
         mail = await client.get(link)
         assert mail.status_code == 200
         assert "ada@example.com" in mail.text
-        assert 'sandbox=""' in mail.text
-        assert 'srcdoc="&lt;!doctype html&gt;' in mail.text
+        assert 'sandbox="allow-popups allow-popups-to-escape-sandbox"' in mail.text
+        assert 'srcdoc="&lt;base target=&quot;_blank&quot;&gt;&lt;!doctype html&gt;' in mail.text
         assert mail.headers["Cache-Control"] == "no-store"
         name = link.partition("?")[0]
         assert (await client.get(name, headers={"X-API-Key": key})).status_code == 200
@@ -136,6 +138,34 @@ async def test_the_page_shows_the_mail_of_ones_own_account(
         assert "No mail yet" in (await client.get("/dev/mail", headers={"X-API-Key": their_key})).text
         for escape in ("..%2f..%2fsecret", f"..%2f{ours}%2f{name.rpartition('/')[2]}", "%2e%2e"):
             assert (await client.get(f"/dev/mail/{escape}", headers={"X-API-Key": their_key})).status_code == 404
+
+
+async def test_web_addresses_in_the_text_are_links_and_nothing_else_is(
+    database_url: str, sessions: Sessions, tmp_path: Path
+) -> None:
+    account_id, key = await make_account(sessions, "mail links")
+    mail = EmailMessage()
+    mail["Subject"] = "Links"
+    mail.set_content(
+        "Approve:\nhttp://localhost:8000/approvals/apr_1?token=a&intent=approve\n"
+        '(see https://example.com/a.) <https://b.example/> "https://c.example/\'x"\n'
+        'javascript:alert(1) ftp://d.example https:// <a href=https://e.example/>"><script>'
+    )
+    await MailCatcher(tmp_path, utc_now).send(account_id, mail)
+    async with gateway(database_url, mail_dir=tmp_path) as client:
+        page = await client.get("/dev/mail", params={"key": key})
+        text = (await client.get(page.text.split('href="')[1].split('"')[0])).text
+    text = text.partition("<pre>")[2].partition("</pre>")[0]
+    assert re.findall("<[^/].*?>", text) == [
+        f'<a href="{url}" target="_blank" rel="noreferrer noopener">'
+        for url in (
+            "http://localhost:8000/approvals/apr_1?token=a&amp;intent=approve",
+            "https://example.com/a",
+            "https://b.example/",
+            "https://c.example/&#x27;x",
+            "https://e.example/",
+        )
+    ]
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,9 @@ async def test_a_name_that_does_not_exist_is_tried_later() -> None:
         "http://a..b/",
         "http://0177.0.0.1/",
         "http://[::1",
+        "http://1.1.1.1:0/",
+        "http://1.1.1.1:-1/",
+        "http://1.1.1.1:65536/",
     ],
 )
 async def test_what_is_no_web_address_is_refused(outgoing: Outgoing, url: str) -> None:

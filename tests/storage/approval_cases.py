@@ -1,23 +1,23 @@
 """One approval in Postgres, and what happens to it at times of our choice."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
 
-from domain.approvals import Ballot, Vote, Voter, standing_at
+from domain.approvals import TIMEOUT, Ballot, Vote, Voter, standing_at
 from domain.letters import LetterTopic
 from storage import deciding
 from storage.alerts import AlertRow
-from storage.approval_audit import broken_at, list_entries
+from storage.approval_audit import list_entries, tampering
 from storage.approvals import Approval, get_approval, list_votes
 from storage.base import Sessions, transaction
 from storage.messages import Message
 from storage.transitions import list_transitions
-from tests.support.approvals import AGENT, approve, ask, by_link
+from tests.support.approvals import AGENT, approve, ask, by_link, gateway_lives
 
 PEOPLE = ("ada@example.com", "bob@example.com", "carol@example.com")
 ADA, BOB, CAROL = PEOPLE
@@ -87,7 +87,8 @@ class Case:
     async def audit(self) -> list[dict[str, Any]]:
         async with self.sessions() as session:
             entries = await list_entries(session, self.id)
-        assert broken_at(await self.row(), entries) is None
+            votes = (await list_votes(session, [self.id]))[self.id]
+        assert tampering(await self.row(), votes, entries) is None
         return [entry.fields() for entry in entries]
 
     async def events(self) -> list[str]:
@@ -108,7 +109,11 @@ class Case:
         votes = await self.votes()
         assert events["voted"] == len(votes)
         if row.status != "cancelled":
-            assert standing_at(row.terms(), votes, outcome.at) == row.standing()
+            folded = standing_at(row.terms(), votes, outcome.at)
+            if folded.outcome is not None and folded.outcome.decided_by == TIMEOUT:
+                # What silence approves are the values that were there.
+                folded = replace(folded, outcome=replace(folded.outcome, response=outcome.response))
+            assert folded == row.standing()
         return row
 
 
@@ -117,10 +122,14 @@ Open = Callable[..., Awaitable[Case]]
 
 
 def opener(sessions: Sessions, account_id: str) -> Open:
-    """Its approvals have a callback."""
+    """Its approvals have a callback. `lives` are the times in which there is a gateway, in seconds after they are asked
+    for; for a day, unless it says otherwise."""
 
-    async def opened(**values: Any) -> Case:
+    async def opened(*, lives: Iterable[tuple[float, float]] = ((-1, 86_400),), **values: Any) -> Case:
         usual = {"timeout": DEADLINE, "callback_url": b"secret", "callback_secret": b"secret"}
-        return Case(sessions, await ask(sessions, account_id, **(usual | values)))
+        case = Case(sessions, await ask(sessions, account_id, **(usual | values)))
+        for since, until in lives:
+            await gateway_lives(sessions, case.at(since), case.at(until))
+        return case
 
     return opened

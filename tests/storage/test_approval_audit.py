@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from config.clock import utc_now
 from storage import deciding
-from storage.approval_audit import add_entry, broken_chains, hash_of, list_entries
+from storage.approval_audit import add_entry, find_tampering, hash_of, list_entries
 from storage.approvals import Approval, get_approval
 from storage.base import Sessions, snapshot, transaction
 from tests.support.approvals import AGENT, approve, ask, by_link
@@ -37,9 +37,14 @@ async def approval(sessions: Sessions, account: str) -> Approval:
     return approval
 
 
-async def broken(sessions: Sessions, approval: Approval) -> int | None:
+async def broken(sessions: Sessions, approval: Approval) -> str | None:
     async with snapshot(sessions) as session:
-        return dict(await broken_chains(session)).get(approval.id)
+        return (await wrong_in(session)).get(approval.id, (None, None))[0]
+
+
+async def wrong_in(session: AsyncSession) -> dict[str, tuple[str | None, int | None]]:
+    """By approval, what is wrong and at which entry."""
+    return {one.approval_id: (one.what, one.entry) for one in await find_tampering(session)}
 
 
 async def test_every_entry_is_there_and_the_chain_holds(sessions: Sessions, approval: Approval) -> None:
@@ -162,9 +167,32 @@ async def test_who_goes_around_that_is_found_at_the_entry(
         await tamper(session, approval.id)
         await session.flush()
         session.expunge_all()
-        assert dict(await broken_chains(session)).get(approval.id) == number
+        assert (await wrong_in(session))[approval.id][1] == number
         await session.rollback()
     assert await broken(sessions, approval) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ("UPDATE approvals SET context = 'Something else' WHERE id = :id", "what was asked is not what its trail says"),
+        ("UPDATE approvals SET approvers = '[]' WHERE id = :id", "what was asked is not what its trail says"),
+        ("UPDATE approvals SET payload = '{\"a\": 1}' WHERE id = :id", "what was asked is not what its trail says"),
+        ("UPDATE approvals SET status = 'denied' WHERE id = :id", "it did not end as its trail says"),
+        ("UPDATE approvals SET decided_by = 'eve' WHERE id = :id", "it did not end as its trail says"),
+        ("UPDATE approval_votes SET decision = 'deny' WHERE approval_id = :id", "its votes are not those of its trail"),
+        ("DELETE FROM approval_votes WHERE approval_id = :id", "its votes are not those of its trail"),
+    ],
+)
+async def test_who_changes_the_approval_itself_is_found_by_its_trail(
+    sessions: Sessions, approval: Approval, change: str, what: str
+) -> None:
+    async with sessions() as session:
+        await session.execute(text("SET LOCAL session_replication_role = replica"))
+        await session.execute(text(change), {"id": approval.id})
+        session.expunge_all()
+        assert (await wrong_in(session))[approval.id] == (what, None)
+        await session.rollback()
 
 
 RESPONSE = {
@@ -228,8 +256,6 @@ async def test_more_approvals_than_one_page_are_checked(
         await session.execute(text("SET LOCAL session_replication_role = replica"))
         for approval in approvals:
             await session.execute(text("DELETE FROM approval_audit WHERE approval_id = :id"), {"id": approval.id})
-        found = dict(await broken_chains(session))
-        assert {approval.id: found.get(approval.id) for approval in approvals} == dict.fromkeys(
-            [approval.id for approval in approvals], 1
-        )
+        found = await wrong_in(session)
+        assert {found[approval.id][1] for approval in approvals} == {1}
         await session.rollback()

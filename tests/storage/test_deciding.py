@@ -19,6 +19,7 @@ from domain.approvals import (
 from domain.errors import NotFound
 from domain.letters import LetterTopic
 from storage import deciding
+from storage.approval_audit import terms_of
 from storage.approvals import (
     approvals_stand,
     list_pending,
@@ -41,7 +42,7 @@ async def test_a_request_asks_everybody_and_says_so(opened: Open) -> None:
     assert await case.transitions() == [("pending", 0)]
     (entry,) = await case.audit()
     assert (entry["event"], entry["actor"], entry["seq"]) == ("requested", "api-key:agent", 1)
-    assert entry["details"] == {"requested_by": "deploy bot", "via": "key"}
+    assert entry["details"] == {"via": "key", "terms": terms_of(case.approval)}
     row = await case.row()
     assert (row.revision, row.followed_revision, row.standing()) == (1, 0, Standing())
 
@@ -169,6 +170,66 @@ async def test_a_vote_finds_the_escalation_before_its_workflow_does(opened: Open
     row = await case.check_ended()
     assert (row.decided_by, row.escalated_at) == (BOB, case.at(60))
     assert await case.events() == ["requested", "escalated", "voted", "decided"]
+
+
+LONG_AGO = utc_now() - timedelta(days=3000)
+"""When no gateway of other tests lived."""
+
+
+async def test_time_in_which_nobody_could_decide_does_not_count(opened: Open) -> None:
+    case = await opened(
+        now=LONG_AGO,
+        lives=[(-1, 100), (250, 1000)],
+        timeout_action="approve",
+        escalate_to=[BOB],
+        escalate_after=200,
+        quorum=2,
+    )
+    await case.follow(255)
+    row = await case.row()
+    assert (row.expires_at, row.escalate_at, row.escalated_at) == (case.at(DEADLINE + 150), case.at(350), None)
+    assert await case.events() == ["requested", "extended"]
+    await case.vote(ADA, DEADLINE + 20)
+    await case.follow(350)
+    assert await case.letters(LetterTopic.ESCALATION) == [BOB]
+    await case.follow(DEADLINE + 150)
+    row = await case.check_ended()
+    assert (row.status, row.decided_by, row.decided_at) == ("approved", "timeout", case.at(DEADLINE + 150))
+
+
+async def test_a_vote_after_an_outage_finds_more_time_too(opened: Open) -> None:
+    case = await opened(now=LONG_AGO + timedelta(days=1), lives=[(-1, 100), (400, 1000)])
+    await case.vote(ADA, DEADLINE + 110)
+    assert (await case.check_ended()).decided_by == ADA
+
+
+async def test_while_no_gateway_lives_no_deadline_is_called(opened: Open) -> None:
+    case = await opened(now=LONG_AGO + timedelta(days=2), lives=[(-1, 100)], timeout_action="approve")
+    await case.follow(DEADLINE)
+    await case.follow(DEADLINE + 200)
+    row = await case.row()
+    assert (row.status, row.expires_at) == ("pending", case.at(DEADLINE + 400))
+    await case.cancel(DEADLINE + 201)
+    await case.follow(DEADLINE + 202)
+
+
+async def test_what_silence_approves_has_every_value(opened: Open) -> None:
+    editable = {"type": "object", "properties": {"to": {"type": "integer"}, "text": {"type": "string"}}}
+    case = await opened(timeout_action="approve", editable=editable, payload={"to": 5, "else": 1})
+    await case.follow(DEADLINE)
+    assert (await case.check_ended()).response == {"to": 5, "text": ""}
+
+
+async def test_the_trail_says_when_things_were_done_and_when_they_were_due(opened: Open) -> None:
+    case = await opened(reminders=[60], escalate_to=[BOB], escalate_after=90)
+    await case.follow(100)
+    await case.follow(DEADLINE + 7)
+    entries = (await case.audit())[1:]
+    assert [entry["event"] for entry in entries] == ["escalated", "reminded", "decided"]
+    done = [datetime.fromisoformat(entry["at"]) for entry in entries]
+    assert done == [case.at(100), case.at(100), case.at(DEADLINE + 7)]
+    due = [datetime.fromisoformat(entry["details"]["due_at"]) for entry in entries]
+    assert due == [case.at(90), case.at(60), case.at(DEADLINE)]
 
 
 async def test_what_is_not_there_is_not_found(sessions: Sessions) -> None:

@@ -13,7 +13,7 @@ from storage.base import Sessions, transaction
 from storage.deciding import follow, lock_approval, vote
 from storage.letters import LetterLog, list_letters, load_letter
 from storage.messages import Attempt, Message, finish_message, load_message, telling_stands, write_letter
-from tests.support.approvals import approve, ask, by_link
+from tests.support.approvals import approve, ask, by_link, gateway_lives
 from tests.support.telling import NOON, VAULT, Desk, make_desk
 
 TWO = ["ada@example.com", "bob@example.com"]
@@ -104,6 +104,7 @@ async def test_what_was_dropped_did_not_fail(desk: Desk) -> None:
 
 
 async def test_reminders_and_escalation_are_letters_too(desk: Desk) -> None:
+    await gateway_lives(desk.sessions, desk.at(-1), desk.at(3600))
     approval = await ask(
         desk.sessions,
         desk.account_id,

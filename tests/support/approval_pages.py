@@ -49,6 +49,7 @@ class _Parser(HTMLParser):
         found = dict(attrs)
         name, value = found.get("name") or "", found.get("value") or ""
         self._silent = tag == "style"
+        self._end_word(tag)
         if tag == "button" and name and value:
             self.actions.append(value)
         elif tag == "input" and (found.get("type") != "checkbox" or "checked" in found):
@@ -64,6 +65,7 @@ class _Parser(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._silent = False
+        self._end_word(tag)
         if tag == "textarea":
             self._area = None
 
@@ -72,6 +74,10 @@ class _Parser(HTMLParser):
             self.inputs[self._area] += data.removeprefix("\n")
         elif not self._silent:
             self.text.append(data)
+
+    def _end_word(self, tag: str) -> None:
+        if tag != "bdi":
+            self.text.append(" ")
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Page:
     @property
     def text(self) -> str:
         """What one reads."""
-        return " ".join(" ".join(self._parsed.text).split())
+        return " ".join("".join(self._parsed.text).split())
 
     @property
     def actions(self) -> list[str]:

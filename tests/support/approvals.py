@@ -3,12 +3,15 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import update
+
 from config.clock import utc_now
 from domain.approvals import Ballot, Decision, Via, Voter, new_approval_id
 from domain.subjects import approval_subject
 from storage.approvals import Approval
 from storage.base import Sessions, transaction
 from storage.deciding import open_approval
+from storage.gateways import Life, register_gateway
 
 AGENT = Voter("api-key:agent", Via.KEY, "api-key:agent")
 """Who asks."""
@@ -43,6 +46,8 @@ def new_approval(
         created_at=now,
         changed_at=now,
         status="pending",
+        timeout_seconds=timeout,
+        escalate_after_seconds=escalate_after,
         expires_at=now + timedelta(seconds=timeout) if timeout is not None else None,
         escalate_at=now + timedelta(seconds=escalate_after) if escalate_after is not None else None,
         **(usual | values),
@@ -55,6 +60,15 @@ async def ask(sessions: Sessions, account_id: str, **values: Any) -> Approval:
     async with transaction(sessions) as session:
         await open_approval(session, approval, AGENT)
     return approval
+
+
+async def gateway_lives(sessions: Sessions, since: datetime, until: datetime) -> None:
+    """That somebody could take votes meanwhile: deadlines move by all other times."""
+    async with transaction(sessions) as session:
+        gateway = await register_gateway(session, host="test", process_id=1, now=since)
+        await session.flush()
+        lived = update(Life).where(Life.gateway_id == gateway).values(began_at=since, seen_at=until)
+        await session.execute(lived)
 
 
 def by_link(name: str) -> Voter:

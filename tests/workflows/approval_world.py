@@ -19,13 +19,13 @@ from domain.approvals import Ballot
 from domain.letters import LetterTopic
 from storage import deciding
 from storage.alerts import AlertRow
-from storage.approval_audit import broken_at, list_entries
-from storage.approvals import Approval, get_approval
+from storage.approval_audit import list_entries, tampering
+from storage.approvals import Approval, get_approval, list_votes
 from storage.base import Sessions, transaction
 from storage.messages import Message
 from storage.transitions import list_transitions
 from temporal_workflows.approval import ApprovalEvent, ApprovalWorkflow
-from tests.support.approvals import AGENT, approve, ask, by_link
+from tests.support.approvals import AGENT, approve, ask, by_link, gateway_lives
 from tests.support.waiting import until
 from worker.main import sandbox
 
@@ -93,6 +93,7 @@ class ApprovalWorld(ApprovalActivities):
     async def keep(self, **values: Any) -> Approval:
         """One that no workflow knows of yet."""
         now = await self.environment.get_current_time()
+        await gateway_lives(self.sessions, now - timedelta(minutes=1), now + timedelta(days=800))
         return await ask(self.sessions, self.account_id, now=now, **values)
 
     async def tell(self, approval_id: str, what: str, by: str | None = None) -> None:
@@ -162,7 +163,8 @@ class Case:
             (end,) = (await session.scalars(alerts)).all()
             assert (end.data["status"], end.at) == (status, row.decided_at)
             entries = await list_entries(session, self.id)
-            assert broken_at(row, entries) is None
+            votes = (await list_votes(session, [self.id]))[self.id]
+            assert tampering(row, votes, entries) is None
         ends = [entry for entry in entries if entry.fields()["event"] in ("decided", "cancelled")]
         assert len(ends) == 1
         return status, row.decided_by, self.second(row.decided_at)

@@ -31,10 +31,12 @@ def upgrade() -> None:
         sa.Column("veto", sa.Boolean(), nullable=False),
         sa.Column("forbid_self", sa.Boolean(), nullable=False),
         sa.Column("confirm", sa.Text(), nullable=False),
+        sa.Column("timeout_seconds", sa.Double(), nullable=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("timeout_action", sa.Text(), nullable=False),
         sa.Column("reminders", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("escalate_to", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("escalate_after_seconds", sa.Double(), nullable=True),
         sa.Column("escalate_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("workflow_id", sa.Text(), nullable=True),
@@ -153,6 +155,10 @@ def upgrade() -> None:
     )
     op.execute(
         "CREATE TRIGGER approval_audit_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON approval_audit "
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_changes()"
+    )
+    op.execute(
+        "CREATE TRIGGER approval_votes_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON approval_votes "
         "FOR EACH STATEMENT EXECUTE FUNCTION refuse_changes()"
     )
 
