@@ -6,12 +6,13 @@ moment follows from its terms and its votes alone, whoever asks and however ofte
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 from domain.errors import Conflict, Forbidden
 from domain.ids import random_id
+from domain.instances import Outage, due
 
 TIMEOUT: Final = "timeout"
 """Who decides at the deadline: `decided_by` says so."""
@@ -231,6 +232,19 @@ def next_step(terms: ApprovalTerms, standing: Standing) -> tuple[datetime, str] 
     if terms.expires_at is not None:
         steps.append((terms.expires_at, "it expires"))
     return min(steps, default=None)
+
+
+def moved(base: datetime, seconds: float, outages: Sequence[Outage]) -> datetime:
+    """`seconds` after `base`, moved by `outages` (in order of start) if nobody could act in that moment, or in half of
+    the time before it. A restart in the middle changes nothing."""
+    in_full = due(base, seconds, outages)
+    if (in_full - base).total_seconds() >= 1.5 * seconds:
+        return in_full
+    at = base + timedelta(seconds=seconds)
+    for outage in outages:
+        if max(outage.start, base) < at <= outage.end:
+            at += outage.end - max(outage.start, base)
+    return at
 
 
 def check_vote(terms: ApprovalTerms, standing: Standing, votes: Iterable[Vote], voter: Voter) -> None:

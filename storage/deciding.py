@@ -23,10 +23,10 @@ from domain.approvals import (
     Voter,
     check_vote,
     decided_error,
+    moved,
     standing_at,
 )
 from domain.errors import NotFound
-from domain.instances import due
 from domain.letters import LetterTopic
 from domain.transitions import Transition
 from storage.alerts import raise_alerts
@@ -187,7 +187,7 @@ async def _settle(session: AsyncSession, approval: Approval, votes: list[Vote], 
 
 async def _extend(session: AsyncSession, approval: Approval, before: Standing, after: Standing, now: datetime) -> bool:
     """Moves deadline and escalation, if they are due, by the time in which no gateway lived that could have taken a
-    vote; whether there was any."""
+    vote; whether they were moved."""
     is_timeout = after.outcome is not None and after.outcome.decided_by == TIMEOUT
     if not is_timeout and after.is_escalated == before.is_escalated:
         return False
@@ -196,9 +196,9 @@ async def _extend(session: AsyncSession, approval: Approval, before: Standing, a
         return False
     was = approval.expires_at, approval.escalate_at
     if approval.timeout_seconds is not None:
-        approval.expires_at = due(approval.created_at, approval.timeout_seconds, outages)
+        approval.expires_at = moved(approval.created_at, approval.timeout_seconds, outages)
     if approval.escalate_after_seconds is not None and not before.is_escalated:
-        approval.escalate_at = due(approval.created_at, approval.escalate_after_seconds, outages)
+        approval.escalate_at = moved(approval.created_at, approval.escalate_after_seconds, outages)
     if was == (approval.expires_at, approval.escalate_at):
         return False
     moved_to = approval.expires_at.isoformat() if approval.expires_at is not None else None

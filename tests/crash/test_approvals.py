@@ -31,7 +31,7 @@ from tests.support.up import running_up
 from tests.support.waiting import until
 
 ADA = "ada@example.com"
-DEADLINE = 8
+DEADLINE = 20
 WORKER_SECONDS = 40
 NOTICED_SECONDS = 60
 """Temporal gives a task of a dead worker to another one after ten seconds."""

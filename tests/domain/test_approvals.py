@@ -25,10 +25,12 @@ from domain.approvals import (
     Vote,
     Voter,
     check_vote,
+    moved,
     next_step,
     standing_at,
 )
 from domain.errors import DomainError
+from domain.instances import Outage
 from tests.domain.builders import NOON, at
 
 ADA, BOB, CAROL, DAVE = "ada@example.com", "bob@example.com", "carol@example.com", "dave@example.com"
@@ -186,6 +188,29 @@ def test_a_vote_at_the_deadline_is_too_late_and_one_before_it_is_not() -> None:
     in_time, late = replace(yes(ADA), at=at(DEADLINE) - MOMENT), yes(ADA, DEADLINE)
     assert standing_at(terms(), [in_time], at(9999)).outcome == Outcome(ApprovalStatus.APPROVED, in_time.at, ADA)
     assert standing_at(terms(), [late], at(9999)).status is ApprovalStatus.DENIED
+
+
+@pytest.mark.parametrize(
+    ("outages", "expected"),
+    [
+        ([], 300),
+        ([(100, 200)], 300),
+        ([(100, 249)], 300),
+        ([(100, 250)], 450),
+        ([(100, 180), (200, 270)], 450),
+        ([(299, 310)], 311),
+        ([(100, 110), (299, 310)], 311),
+        ([(299, 310), (305, 320)], 326),
+        ([(300, 310)], 300),
+        ([(310, 500)], 300),
+        ([(-50, 10)], 300),
+        ([(-50, 400)], 700),
+    ],
+)
+def test_a_deadline_moves_if_nobody_could_act_then_or_half_of_the_time(
+    outages: list[tuple[float, float]], expected: float
+) -> None:
+    assert moved(NOON, DEADLINE, [Outage(at(start), at(end)) for start, end in outages]) == at(expected)
 
 
 def test_without_a_deadline_it_waits_for_ever() -> None:

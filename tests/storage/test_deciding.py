@@ -197,6 +197,17 @@ async def test_time_in_which_nobody_could_decide_does_not_count(opened: Open) ->
     assert (row.status, row.decided_by, row.decided_at) == ("approved", "timeout", case.at(DEADLINE + 150))
 
 
+async def test_a_restart_in_the_middle_changes_nothing(opened: Open) -> None:
+    case = await opened(
+        now=LONG_AGO + timedelta(days=3), lives=[(-1, 100), (180, 1000)], escalate_to=[BOB], escalate_after=200
+    )
+    await case.follow(200)
+    await case.follow(DEADLINE)
+    row = await case.check_ended()
+    assert (row.escalated_at, row.decided_at) == (case.at(200), case.at(DEADLINE))
+    assert "extended" not in await case.events()
+
+
 async def test_a_vote_after_an_outage_finds_more_time_too(opened: Open) -> None:
     case = await opened(now=LONG_AGO + timedelta(days=1), lives=[(-1, 100), (400, 1000)])
     await case.vote(ADA, DEADLINE + 110)
