@@ -7,7 +7,7 @@ from email.message import EmailMessage
 from typing import Any, Final
 
 from activities.approval_links import ApprovalLinks
-from activities.letters.base import LetterSender, check_is_awaited
+from activities.letters.base import LetterSender, check_is_awaited, letter_mail
 from activities.letters.paper import (
     GREEN,
     RED,
@@ -19,12 +19,9 @@ from activities.letters.paper import (
     Heading,
     Paragraph,
     Quote,
-    as_html,
-    as_plain,
 )
 from activities.mail import Mailer
 from activities.senders.base import Receipt
-from activities.senders.email import make_mail
 from activities.senders.wording import one_line
 from domain.approvals import Confirm
 from domain.letters import LetterTopic
@@ -69,15 +66,7 @@ def asking_mail(letter: Letter, mail_from: str, links: ApprovalLinks) -> EmailMe
     """The same at every attempt. Raises Undeliverable for what is no address."""
     subject = _SUBJECTS[LetterTopic(letter.message.topic or "")].format(name=letter.approval.name)
     blocks = list(_blocks(letter, links))
-    return make_mail(
-        mail_from,
-        letter.recipient,
-        subject,
-        message_id=letter.message.id,
-        at=letter.message.created_at,
-        plain=as_plain(blocks, links.base_url),
-        html=as_html(subject, blocks, links.base_url),
-    )
+    return letter_mail(letter, subject, blocks, mail_from, links.base_url)
 
 
 def _blocks(letter: Letter, links: ApprovalLinks) -> Iterator[Block]:

@@ -1,8 +1,11 @@
 """What senders of letters share."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from email.message import EmailMessage
 
+from activities.letters.paper import Block, as_html, as_plain
 from activities.senders.base import NotNeeded, Receipt, TryLater
+from activities.senders.email import make_mail
 from domain.approvals import TIMEOUT, Outcome
 from storage.letters import Letter
 from storage.vault import Vault, VaultError
@@ -20,6 +23,19 @@ def check_is_awaited(letter: Letter) -> None:
         raise NotNeeded(f"not needed any more: {_how(outcome)}")
     if any(vote.voter == letter.recipient for vote in letter.votes):
         raise NotNeeded(f"not needed any more: {letter.recipient} has voted")
+
+
+def letter_mail(letter: Letter, subject: str, blocks: Sequence[Block], mail_from: str, base_url: str) -> EmailMessage:
+    """The same at every attempt. Raises Undeliverable for what is no address."""
+    return make_mail(
+        mail_from,
+        letter.recipient,
+        subject,
+        message_id=letter.message.id,
+        at=letter.message.created_at,
+        plain=as_plain(blocks, base_url),
+        html=as_html(subject, blocks, base_url),
+    )
 
 
 def opened(vault: Vault, secret: bytes) -> str:

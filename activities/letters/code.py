@@ -5,11 +5,10 @@ from datetime import datetime
 from email.message import EmailMessage
 
 from activities.letters.asking import moment
-from activities.letters.base import LetterSender, check_is_awaited, opened
-from activities.letters.paper import Aside, Block, Code, Paragraph, as_html, as_plain
+from activities.letters.base import LetterSender, check_is_awaited, letter_mail, opened
+from activities.letters.paper import Aside, Block, Code, Paragraph
 from activities.mail import Mailer
 from activities.senders.base import NotNeeded, Receipt
-from activities.senders.email import make_mail
 from activities.senders.wording import one_line
 from storage.approval_access import ApprovalCode
 from storage.letters import Letter
@@ -42,15 +41,7 @@ def code_mail(letter: Letter, code: str, expires_at: datetime, mail_from: str, b
             "PingPulse for you."
         ),
     ]
-    return make_mail(
-        mail_from,
-        letter.recipient,
-        subject,
-        message_id=letter.message.id,
-        at=letter.message.created_at,
-        plain=as_plain(blocks, base_url),
-        html=as_html(subject, blocks, base_url),
-    )
+    return letter_mail(letter, subject, blocks, mail_from, base_url)
 
 
 def _good_code(letter: Letter, now: datetime) -> ApprovalCode:

@@ -3,11 +3,10 @@
 from email.message import EmailMessage
 
 from activities.approval_links import ApprovalLinks
-from activities.letters.base import LetterSender
-from activities.letters.paper import Aside, Block, Button, Buttons, Paragraph, as_html, as_plain
+from activities.letters.base import LetterSender, letter_mail
+from activities.letters.paper import Aside, Block, Button, Buttons, Paragraph
 from activities.mail import Mailer
 from activities.senders.base import Receipt
-from activities.senders.email import make_mail
 from storage.letters import Letter
 
 
@@ -29,12 +28,4 @@ def link_mail(letter: Letter, mail_from: str, links: ApprovalLinks) -> EmailMess
         Aside("Opening it decides nothing. The link is yours alone; do not pass this mail on."),
     ]
     subject = f"Your link: {approval.name}"
-    return make_mail(
-        mail_from,
-        letter.recipient,
-        subject,
-        message_id=letter.message.id,
-        at=letter.message.created_at,
-        plain=as_plain(blocks, links.base_url),
-        html=as_html(subject, blocks, links.base_url),
-    )
+    return letter_mail(letter, subject, blocks, mail_from, links.base_url)
