@@ -178,7 +178,7 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
 
 
 def _words(error: Mapping[str, Any]) -> str:
-    if error["type"] in ("too_long", "too_short") and isinstance(error["input"], str):
+    if error["type"] in ("too_long", "too_short") and isinstance(error.get("input"), str):
         # Of a string with a validator of its own besides, pydantic says that it has items.
         most, limits = error["type"] == "too_long", error["ctx"]
         limit = limits["max_length" if most else "min_length"]
