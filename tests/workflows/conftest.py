@@ -22,9 +22,9 @@ from tests.workflows.world import QUEUE, World
 from worker.main import sandbox
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def skipping() -> AsyncIterator[WorkflowEnvironment]:
-    """A server that skips time."""
+    """A server that skips time. Each module has its own: what one leaves open, no other has to wait for."""
     async with await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=program("temporal-test-server"), data_converter=DATA_CONVERTER
     ) as environment:
@@ -38,7 +38,7 @@ async def skipping() -> AsyncIterator[WorkflowEnvironment]:
         yield environment
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def world(skipping: WorkflowEnvironment) -> AsyncIterator[World]:
     """Instances on a worker whose activities keep everything in memory."""
     world = World(skipping)
