@@ -27,6 +27,7 @@ from storage.transitions import list_transitions
 from temporal_workflows.approval import ApprovalEvent, ApprovalWorkflow
 from tests.support.approvals import AGENT, approve, ask, by_link, gateway_lives
 from tests.support.waiting import until
+from tests.workflows.skipping import skip_to
 from worker.main import sandbox
 
 QUEUE = "approvals"
@@ -126,7 +127,7 @@ class Case:
     async def until(self, second: float) -> None:
         """Skips to so many seconds after it was asked for."""
         target = self.approval.created_at + timedelta(seconds=second)
-        await self.world.environment.sleep(target - await self.world.environment.get_current_time())
+        await skip_to(self.world.environment, target)
 
     async def vote(self, name: str, ballot: Ballot | None = None, *, is_told: bool = True) -> None:
         """At the server's time; `is_told` if its workflow is."""

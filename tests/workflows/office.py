@@ -22,6 +22,7 @@ from domain.transitions import Transition
 from temporal_workflows.inbox import Delivery
 from temporal_workflows.process_run import ProcessRunInput, ProcessRunWorkflow
 from tests.support.waiting import until
+from tests.workflows.skipping import skip_to
 from worker.main import sandbox
 
 QUEUE = "process runs"
@@ -107,7 +108,7 @@ class Office:
     async def until(self, run: Run, second: float) -> None:
         """Skips to so many seconds after the run's start."""
         target = run.started_at + timedelta(seconds=second)
-        await self._environment.sleep(target - await self._environment.get_current_time())
+        await skip_to(self._environment, target)
 
     @activity.defn
     async def follow_run(self, question: RunQuestion) -> RecordedRun | None:

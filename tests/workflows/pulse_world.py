@@ -18,6 +18,7 @@ from domain.pings import Event, PingFact, PingStatus
 from domain.pulses import PulseDefinition
 from domain.subjects import pulse_subject
 from temporal_workflows.pulse import PulseWorkflow
+from tests.workflows.skipping import skip_to
 
 QUEUE = "pulses"
 STATUSES = {Event.START: PingStatus.PENDING, Event.FAIL: PingStatus.FAILED}
@@ -84,7 +85,7 @@ class Target:
 
     async def until(self, seconds: float) -> None:
         """Skips to so many seconds after the creation."""
-        await self.environment.sleep(self.created_at + timedelta(seconds=seconds) - await self.now())
+        await skip_to(self.environment, self.created_at + timedelta(seconds=seconds))
 
     async def status(self) -> str:
         run = await self.handle.query(PulseWorkflow.state)

@@ -18,6 +18,7 @@ from domain.strict import Verdict
 from domain.subjects import instance_subject
 from domain.workflows import WorkflowDefinition
 from temporal_workflows.instance import InstanceWorkflow
+from tests.workflows.skipping import skip_to
 
 QUEUE = "world"
 
@@ -71,7 +72,7 @@ class Run:
 
     async def until(self, seconds: float) -> None:
         """Skips to so many seconds after the opening."""
-        await self.environment.sleep(self.opened_at + timedelta(seconds=seconds) - await self._now())
+        await skip_to(self.environment, self.opened_at + timedelta(seconds=seconds))
 
     async def result(self) -> str:
         """The end, however long it takes."""
