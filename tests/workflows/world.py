@@ -76,7 +76,7 @@ class Run:
 
     async def result(self) -> str:
         """The end, however long it takes."""
-        await self.environment.sleep(timedelta(days=400))
+        await skip_to(self.environment, await self._now() + timedelta(days=400))
         return await self.handle.result()
 
     async def show(self) -> tuple[str, str | None]:
