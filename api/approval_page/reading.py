@@ -41,11 +41,6 @@ async def read_form(request: Request) -> Form:
     return {name: value.replace("\r\n", "\n").replace("\r", "\n") for name, value in fields}
 
 
-def choice_action(number: int) -> str:
-    """What the button for a choice sends as `action`."""
-    return f"choose:{number}"
-
-
 def read_decision(action: str, approval: Approval) -> tuple[Decision, str | None] | None:
     """What a button means: the decision, and the choice if there are any; None for no decision of this approval."""
     if action == "deny":
