@@ -12,7 +12,7 @@ from api.delivery import Temporal
 from api.following import Follower
 from config.clock import utc_now
 from domain.pings import PingFact
-from storage import approval_access, approvals, gateways, journal, pings, pulses, stage_pings
+from storage import approval_access, approvals, gateways, instances, journal, pings, pulses, stage_pings
 from storage.base import Sessions, transaction
 
 ADOPT_EVERY_SECONDS: Final = 2.0
@@ -94,7 +94,8 @@ class Housekeeping:
         async with transaction(self._sessions) as session:
             adopted = await gateways.adopt_dead_gateways(session, self._gateway_id, utc_now())
             # Their callers got no answer, and nobody waits for a verdict any more.
-            await pings.withdraw_unanswered(session, adopted)
+            for instance_id in await pings.withdraw_unanswered(session, adopted):
+                await instances.forget_if_never_begun(session, instance_id)
         for gateway_id in adopted:
             log.info("delivering what a stopped gateway left", gateway=gateway_id)
             while self._courier.has_room and await self._refill(gateway_id):

@@ -262,18 +262,26 @@ async def list_undelivered(
     return [(row[0], _fact(row[1:])) for row in await session.execute(query)]
 
 
-async def withdraw_unanswered(session: AsyncSession, gateway_ids: Collection[int]) -> None:
-    """Takes back pings of dead gateways that wait for a verdict: their callers are gone and will send them again."""
+async def withdraw_unanswered(session: AsyncSession, gateway_ids: Collection[int]) -> list[str]:
+    """Takes back pings of dead gateways that wait for a verdict: their callers are gone and will send them again.
+
+    Returns the instances that they were for: one that such a ping opened has never begun.
+    """
     if not gateway_ids:
-        return
+        return []
     withdrawn = await session.scalars(
         delete(OutboxRow)
         .where(OutboxRow.gateway_id.in_(gateway_ids), OutboxRow.wants_verdict)
         .returning(OutboxRow.ping_id)
     )
-    if ping_ids := list(withdrawn):
-        await session.execute(update(Ping).where(Ping.id.in_(ping_ids)).values(outcome=Outcome.WITHDRAWN))
-        await session.execute(delete(IdempotencyKey).where(IdempotencyKey.ping_id.in_(ping_ids)))
+    ping_ids = list(withdrawn)
+    if not ping_ids:
+        return []
+    await session.execute(delete(IdempotencyKey).where(IdempotencyKey.ping_id.in_(ping_ids)))
+    instance_ids = await session.scalars(
+        update(Ping).where(Ping.id.in_(ping_ids)).values(outcome=Outcome.WITHDRAWN).returning(Ping.instance_id)
+    )
+    return sorted({instance_id for instance_id in instance_ids if instance_id is not None})
 
 
 def _fact(row: Sequence[Any]) -> PingFact:

@@ -6,6 +6,7 @@ from domain.instances import InstanceStatus
 from domain.pings import Outcome
 from domain.strict import Verdict
 from storage.base import Sessions, transaction
+from storage.instances import forget_if_never_begun, get_instance
 from storage.pings import Decided, IdempotencyKey, decide, verdict_of, withdraw, withdraw_unanswered
 from tests.storage.conftest import STRICT, Caller, define
 
@@ -94,3 +95,13 @@ async def test_what_is_taken_back_may_be_sent_again(sessions: Sessions, account:
         await withdraw_unanswered(session, [7])
     assert await outcomes(caller) == {first: Outcome.WITHDRAWN, second: Outcome.WITHDRAWN}
     assert len(await ask(caller, key="k")) == 1
+
+
+async def test_an_instance_that_began_with_an_unanswered_ping_is_forgotten(sessions: Sessions, account: str) -> None:
+    caller = await define(sessions, account, "static", **STRICT)
+    (first,) = await caller.keep(caller.ping("1", agent="a"))
+    assert first.instance_id is not None
+    async with transaction(sessions) as session:
+        assert first.instance_id in await withdraw_unanswered(session, [7])
+        await forget_if_never_begun(session, first.instance_id)
+        assert await get_instance(session, first.instance_id) is None
