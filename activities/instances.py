@@ -11,8 +11,8 @@ from domain.evaluation import Change, InstanceView, StageView, change_between, e
 from domain.instances import InstanceState, InstanceStatus, Outage, StageStatus, merge
 from domain.pings import PingFact
 from domain.room import fitted
-from domain.strict import Verdict
 from domain.subjects import instance_subject
+from domain.verdicts import Verdict
 from storage import costs, gateways, instances, outbox, pings
 from storage.base import Sessions, snapshot, transaction
 from storage.instance_alerts import raise_change, raise_violations

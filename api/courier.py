@@ -18,7 +18,7 @@ from api import metrics
 from api.delivery import Temporal
 from config.clock import utc_now
 from domain.pings import PingFact
-from domain.strict import Verdict
+from domain.verdicts import Verdict
 
 MAX_PINGS_A_SIGNAL: Final = 10_000
 MAX_SIGNAL_TEXT: Final = 1_000_000

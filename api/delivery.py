@@ -18,8 +18,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from domain.evaluation import InstanceView
 from domain.pings import PingFact
-from domain.strict import Verdict
 from domain.subjects import APPROVAL, INSTANCE, PROCESS, PULSE, approval_subject, parts_of, pulse_subject
+from domain.verdicts import Verdict
 from temporal_workflows.approval import ApprovalEvent, ApprovalInput, ApprovalWorkflow
 from temporal_workflows.inbox import Delivery
 from temporal_workflows.instance import InstanceInput, InstanceWorkflow

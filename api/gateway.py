@@ -26,8 +26,8 @@ from domain.errors import DomainError, Unavailable
 from domain.evaluation import InstanceView
 from domain.instances import InstanceStatus
 from domain.pings import Outcome
-from domain.strict import Verdict
 from domain.subjects import instance_subject
+from domain.verdicts import Verdict
 from storage import gateways, instances, outbox
 from storage.base import Sessions, transaction
 from storage.joining import JoiningConnection

@@ -16,7 +16,8 @@ from domain.errors import (
     Unavailable,
 )
 from domain.keys import HOW_TO_SEND_A_KEY
-from domain.strict import AgentRequired, InstanceClosed, NoOpenInstance, StageMissed, StageOutOfOrder, StageUnknown
+from domain.strict import AgentRequired, StageMissed, StageOutOfOrder, StageUnknown
+from domain.verdicts import InstanceClosed, NoOpenInstance
 from domain.workflows import WorkflowKind
 
 PING_ERRORS: Final = problems(

@@ -7,9 +7,9 @@ from typing import Final
 from domain.alerts import Alert, AlertKind, Severity, alert_kind
 from domain.evaluation import Change, StageView
 from domain.instances import InstanceStatus, StageStatus
-from domain.strict import NoOpenInstance
 from domain.subjects import instance_subject, workflow_source
 from domain.transitions import Transition
+from domain.verdicts import NoOpenInstance
 from domain.workflows import WorkflowDefinition
 
 STAGE_FAILED: Final = alert_kind("stage_failed", Severity.ERROR, "has a failed stage", "stages failed")

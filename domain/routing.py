@@ -6,7 +6,7 @@ from datetime import datetime
 from domain.errors import DomainError, InvalidRequest, NotFound
 from domain.instances import FINISHED, InstanceState, InstanceStatus
 from domain.pings import PingFact, PingStatus
-from domain.strict import InstanceClosed, NoOpenInstance, judge
+from domain.verdicts import InstanceClosed, NoOpenInstance, judge
 from domain.workflows import WorkflowDefinition, WorkflowKind
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.instances import InstanceStatus
 from domain.pings import Outcome, PingFact, PingStatus
-from domain.strict import Verdict
+from domain.verdicts import Verdict
 from storage.base import Base
 from storage.outbox import OutboxRow, delete_delivered, take_token
 

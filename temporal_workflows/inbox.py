@@ -8,7 +8,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from domain.pings import PingFact
-    from domain.strict import Verdict
+    from domain.verdicts import Verdict
 
 MAX_GATEWAYS: Final = 32
 MAX_HANDED_ON: Final = 2_000

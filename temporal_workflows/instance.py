@@ -18,8 +18,8 @@ with workflow.unsafe.imports_passed_through():
     from domain.evaluation import InstanceView, change_between, evaluate
     from domain.instances import FINISHED, InstanceState, confirm, merge
     from domain.room import fitted, shorten
-    from domain.strict import Verdict, judge_all
     from domain.subjects import instance_subject
+    from domain.verdicts import Verdict, judge_all
     from temporal_workflows.inbox import MAX_HANDED_ON, Inbox, hand_out, unseen
     from temporal_workflows.inbox import Delivery as Delivery
     from temporal_workflows.options import READ_MODEL

@@ -14,7 +14,7 @@ from domain.forks import inherited_by_fork, modified_fact
 from domain.instances import InstanceState, InstanceStatus, confirm, merge
 from domain.merge_patch import merge_patch
 from domain.pings import PingFact, PingStatus
-from domain.strict import judge
+from domain.verdicts import judge
 from domain.workflows import WorkflowDefinition
 from tests.domain.builders import FAILED, at, definitions, dynamic, histories, ping, properties, static, strict
 

@@ -12,7 +12,7 @@ from domain.evaluation import Change, InstanceView, change_between, evaluate
 from domain.instance_alerts import alerts_of, fails_now, touches_failure, unclaimed_alert, violation_alert
 from domain.instances import InstanceState, InstanceStatus, confirm, merge
 from domain.pings import PingFact
-from domain.strict import REJECTIONS
+from domain.verdicts import REJECTIONS
 from domain.workflows import WorkflowDefinition
 from tests.domain.builders import (
     FAILED,

@@ -7,7 +7,8 @@ from domain.errors import DomainError
 from domain.evaluation import evaluate
 from domain.instances import InstanceStatus, StageStatus, merge
 from domain.pings import PingFact, PingStatus
-from domain.strict import REJECTIONS, Verdict, expected_stage, judge, judge_all
+from domain.strict import expected_stage
+from domain.verdicts import REJECTIONS, Verdict, judge, judge_all
 from domain.workflows import WorkflowDefinition
 from tests.domain.builders import FAILED, PENDING, at, dynamic, histories, instance, ping, properties, static, strict
 

@@ -17,7 +17,7 @@ from config.clock import utc_now
 from domain.costs import Cost
 from domain.instances import InstanceStatus
 from domain.pings import Outcome, Report
-from domain.strict import Verdict
+from domain.verdicts import Verdict
 from domain.workflows import WorkflowKind
 from storage.base import Sessions, snapshot, transaction
 from storage.batch import stage_row

@@ -10,7 +10,7 @@ from config.clock import utc_now
 from domain.evaluation import InstanceView, change_between, evaluate
 from domain.instances import InstanceState, InstanceStatus, merge
 from domain.pings import PingFact, PingStatus
-from domain.strict import Verdict
+from domain.verdicts import Verdict
 from storage.alerts import AlertRow
 from storage.base import Sessions, transaction
 from storage.instances import get_instance, terminate_instances

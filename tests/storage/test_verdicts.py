@@ -4,7 +4,7 @@ import asyncio
 
 from domain.instances import InstanceStatus
 from domain.pings import Outcome
-from domain.strict import Verdict
+from domain.verdicts import Verdict
 from storage.base import Sessions, transaction
 from storage.instances import forget_if_never_begun, get_instance
 from storage.pings import Decided, IdempotencyKey, decide, verdict_of, withdraw, withdraw_unanswered

@@ -17,8 +17,8 @@ from domain import ids
 from domain.evaluation import InstanceView
 from domain.pings import PingFact, PingStatus, Report
 from domain.routing import Request
-from domain.strict import Verdict
 from domain.subjects import instance_subject
+from domain.verdicts import Verdict
 from domain.workflows import WorkflowDefinition
 from storage import instances, outbox
 from storage.accounts import create_account

@@ -9,7 +9,7 @@ from config.clock import utc_now
 from domain.evaluation import change_between, evaluate
 from domain.instances import merge
 from domain.pings import PingStatus
-from domain.strict import judge_all
+from domain.verdicts import judge_all
 from storage.base import transaction
 from storage.pings import withdraw
 from temporal_workflows.search_attributes import KIND, OWNER, STAGE, STATUS, WORKFLOW

@@ -6,7 +6,7 @@ from activities.instances import InstanceSnapshot
 from config.temporal import DATA_CONVERTER
 from domain.evaluation import InstanceView
 from domain.pings import PingFact, PingStatus
-from domain.strict import Verdict
+from domain.verdicts import Verdict
 from storage.base import Sessions
 from temporal_workflows.instance import InstanceInput
 from tests.domain.builders import dynamic, strict

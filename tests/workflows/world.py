@@ -14,8 +14,8 @@ from api.delivery import Temporal
 from domain.evaluation import InstanceView
 from domain.instances import InstanceState, Outage, merge
 from domain.pings import PingFact, PingStatus
-from domain.strict import Verdict
 from domain.subjects import instance_subject
+from domain.verdicts import Verdict
 from domain.workflows import WorkflowDefinition
 from temporal_workflows.instance import InstanceWorkflow
 from tests.workflows.skipping import skip_to
