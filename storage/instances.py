@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, delete, or_, select, tuple_, update
+from sqlalchemy import BigInteger, ForeignKey, Index, Numeric, delete, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.evaluation import Change, StageView
 from domain.forks import Origin
-from domain.instances import FINISHED, InstanceState, InstanceStatus
+from domain.instances import FINISHED, InstanceState, InstanceStatus, Pause
 from domain.pings import Outcome
 from domain.subjects import instance_subject
 from domain.workflows import WorkflowDefinition
@@ -29,6 +30,8 @@ class Instance(Base):
     `origin` is set if no ping has opened it: it was made of another one, `parent_id`, and `root_id` is where that line
     begins, `fork_depth` steps before. It takes no pings but those that name it. No foreign keys, so that each of them
     may be forgotten by itself. `opened_at` is when it was made: its deadlines count from there.
+    `pauses` are `domain.instances.Pause`, as JSON. `budget_limit_usd` is what a resume allowed it. `is_unheard`: it was
+    changed by others than its workflow, which has not loaded it since.
     `imported` is where one that was imported comes from, and what is known there alone: see `storage.exports`.
     """
 
@@ -54,6 +57,9 @@ class Instance(Base):
     fork_from_stage: Mapped[str | None]
     session_id: Mapped[str | None]
     imported: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    pauses: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list, server_default="[]")
+    budget_limit_usd: Mapped[Decimal | None] = mapped_column(Numeric)
+    is_unheard: Mapped[bool] = mapped_column(default=False, server_default="false")
 
     __table_args__ = (
         # Without forks and reruns: they take none of the pings that look for their instance.
@@ -67,6 +73,7 @@ class Instance(Base):
         Index("ix_instances_root_id", "root_id", "opened_at", "id", postgresql_where="root_id IS NOT NULL"),
         Index("ix_instances_workflow_id_closes_at", "workflow_id", "closes_at"),
         Index("ix_instances_workflow_id_opened_at", "workflow_id", "opened_at", "id"),
+        Index("ix_instances_unheard", "opened_at", postgresql_where="is_unheard"),
     )
 
     def rules(self) -> WorkflowDefinition:
@@ -81,7 +88,29 @@ class Instance(Base):
             self.opened_at,
             terminated_at=self.completed_at if self.status == InstanceStatus.TERMINATED else None,
             begins_with_ping=self.origin == Origin.RERUN,
+            pauses=self.pauses_made(),
+            termination_reason=self.failure_reason if self.status == InstanceStatus.TERMINATED else None,
         )
+
+    def pauses_made(self) -> tuple[Pause, ...]:
+        return tuple(_pause(**pause) for pause in self.pauses)
+
+
+def _pause(start: str, reason: str, cause: str, end: str | None) -> Pause:
+    return Pause(datetime.fromisoformat(start), reason, cause, datetime.fromisoformat(end) if end else None)
+
+
+def pauses_as_json(pauses: Iterable[Pause]) -> list[dict[str, Any]]:
+    """As the column has them."""
+    return [
+        {
+            "start": pause.start.isoformat(),
+            "reason": pause.reason,
+            "cause": pause.cause,
+            "end": pause.end.isoformat() if pause.end else None,
+        }
+        for pause in pauses
+    ]
 
 
 class Stage(Base):

@@ -30,6 +30,8 @@ class Ping(Base):
     ping of the instance that was forked; it was never sent, and its cost is that of the original.
     `cost_source`: by whose word it costs what it does, as `domain.prices.Source`; None if it says nothing of costs.
     `cost_day` is the day on which that is counted. `price_version` is of which table, or which own price.
+    `budget` is how its instance stood to its budget then, as it was answered (`domain.budgets.BudgetReport`);
+    `reservation_id` names the money that was set aside for it.
     """
 
     __tablename__ = "pings"
@@ -72,6 +74,8 @@ class Ping(Base):
     cost_source: Mapped[str | None]
     price_version: Mapped[str | None]
     cost_day: Mapped[date | None]
+    budget: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    reservation_id: Mapped[str | None]
 
     __table_args__ = (
         Index("ix_pings_instance_id", "instance_id", "received_at", "id"),
