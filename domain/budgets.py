@@ -5,7 +5,7 @@ budget is locked: a daily limit is shared by all instances, so only one of them 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from decimal import Decimal, localcontext
 from enum import StrEnum
@@ -218,6 +218,31 @@ def dollars(amount: Decimal) -> str:
     decimals = 2 if amount == 0 or amount >= Decimal("0.01") else -amount.adjusted() + 1
     with localcontext(prec=_DIGITS):
         return f"${round(amount, decimals):,.{decimals}f}"
+
+
+def report_as_json(report: BudgetReport | None) -> dict[str, str | None] | None:
+    """Money as text, so that no decimals are lost."""
+    if report is None:
+        return None
+    values = ((item.name, getattr(report, item.name)) for item in fields(report))
+    return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in values}
+
+
+def report_from_json(document: Mapping[str, str | None] | None) -> BudgetReport | None:
+    if document is None:
+        return None
+    money = {name: Decimal(value) for name, value in document.items() if name.endswith("_usd") and value is not None}
+    rule, action = document["alert_type"], document["action_taken"]
+    return BudgetReport(
+        BudgetState(document["state"] or BudgetState.OK),
+        money["instance_cost_usd"],
+        money["today_cost_usd"],
+        money.get("limit_usd"),
+        money.get("daily_limit_usd"),
+        Rule(rule) if rule else None,
+        Action(action) if action else None,
+        document["message"],
+    )
 
 
 def _crossed(budget: Budget, books: Books, charge: Charge, spent: Decimal, today: Decimal) -> Iterable[Crossing]:

@@ -1,6 +1,6 @@
 """The verdict on a ping: whether an instance takes it, and why not."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,7 +37,7 @@ class InstancePaused(DomainError):
 
 
 class InstanceTerminated(DomainError):
-    """The circuit breaker has ended the run. Open a new one if the work is to go on; the ping is in the failed queue."""
+    """The circuit breaker has ended the run. Open a new one if work is to go on. The ping is in the failed queue."""
 
     code = "instance_terminated"
     status = 409
@@ -115,37 +115,53 @@ def judge(state: InstanceState, ping: PingFact, closes_at: datetime | None) -> D
 
 
 @dataclass(frozen=True)
+class Counts:
+    """An instance right after a ping: its status, its pings in all, and those of the ping's stage."""
+
+    status: InstanceStatus
+    pings: int
+    visits: int
+
+
+@dataclass(frozen=True)
 class Judgement:
-    """Verdicts on pings in their order, and the state with the accepted ones taken in. `visits` is, by accepted ping,
-    how often the instance and the ping's stage had been pinged then."""
+    """Verdicts on pings in their order, and the state with the accepted ones taken in. `counts` are by ping, of those
+    that the circuit breaker has to look at."""
 
     verdicts: tuple[Verdict, ...]
     state: InstanceState
-    visits: Mapping[int, tuple[int, int]]
+    counts: dict[int, Counts]
 
 
 def judge_all(state: InstanceState, pings: Iterable[PingFact], trip: Trip | None = None) -> Judgement:
     """Judges `pings` one after the other. The circuit breaker trips where `trip` says."""
     verdicts: list[Verdict] = []
-    visits: dict[int, tuple[int, int]] = {}
+    counts: dict[int, Counts] = {}
     standing = stand(state)
     for ping in pings:
-        is_trip = trip is not None and trip.ping_id == ping.id
-        if trip is not None and is_trip and trip.is_refused:
-            state = tripped(state, trip, ping.at)
-            standing = stand(state)
+        here = trip if trip is not None and trip.ping_id == ping.id else None
         rejection = judge(state, ping, standing.closes_at)
-        if rejection is not None:
+        if rejection is None:
+            merged = merge(state, [ping])
+            merged_standing = stand(merged)
+            counts[ping.id] = _counts(merged, ping, merged_standing.status)
+            if here is None:
+                state, standing = merged, merged_standing
+            else:
+                state = tripped(state if here.is_refused else merged, here, ping.at)
+                standing = stand(state)
+                rejection = judge(state, ping, standing.closes_at) if here.is_refused else None
+        if rejection is None:
+            verdicts.append(Verdict(ping.id, accepted=True, instance_status=standing.status))
+        else:
             verdicts.append(_rejected(ping, standing.status, rejection))
-            continue
-        state = merge(state, [ping])
-        if trip is not None and is_trip:
-            state = tripped(state, trip, ping.at)
-        standing = stand(state)
-        facts = state.stages.get(ping.path)
-        visits[ping.id] = state.ping_count, facts.visits if facts is not None else 1
-        verdicts.append(Verdict(ping.id, accepted=True, instance_status=standing.status))
-    return Judgement(tuple(verdicts), state, visits)
+    return Judgement(tuple(verdicts), state, counts)
+
+
+def _counts(state: InstanceState, ping: PingFact, status: InstanceStatus) -> Counts:
+    facts = state.stages.get(ping.path)
+    # Past the number of stages that are kept, nobody counts their visits.
+    return Counts(status, state.ping_count, facts.visits if facts is not None else 1)
 
 
 def tripped(state: InstanceState, trip: Trip, at: datetime) -> InstanceState:

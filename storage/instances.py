@@ -226,6 +226,21 @@ async def terminate_instances(session: AsyncSession, workflow_id: str, now: date
     return list(ended.all())
 
 
+async def mark_heard(session: AsyncSession, instance: Instance) -> None:
+    """Its workflow knows it as it is in this session, unless it was changed since."""
+    await session.execute(
+        update(Instance)
+        .where(Instance.id == instance.id, Instance.version == instance.version)
+        .values(is_unheard=False)
+    )
+
+
+async def list_unheard(session: AsyncSession, limit: int) -> list[tuple[str, str]]:
+    """The workflow and the id of instances whose workflow is to be told that they were changed."""
+    query = select(Instance.workflow_id, Instance.id).where(Instance.is_unheard).order_by(Instance.opened_at)
+    return [(row[0], row[1]) for row in await session.execute(query.limit(limit))]
+
+
 async def forget_if_never_begun(session: AsyncSession, instance_id: str) -> None:
     """Deletes an instance whose opening ping was taken back, unless others have joined it, or no ping opens it."""
     joined = select(Ping.id).where(

@@ -10,6 +10,7 @@ from sqlalchemy import JSON, BigInteger, Identity, Index, Numeric, and_, delete,
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from domain.budgets import report_as_json, report_from_json
 from domain.instances import InstanceStatus
 from domain.pings import Outcome, PingFact, PingStatus
 from domain.verdicts import Verdict
@@ -197,6 +198,7 @@ async def decide(session: AsyncSession, verdicts: Sequence[Verdict]) -> Decided:
                 reason=verdict.message,
                 expected_stage=verdict.expected,
                 answered_status=verdict.instance_status,
+                budget=report_as_json(verdict.budget),
             )
             .returning(Ping.id)
         )
@@ -249,6 +251,7 @@ def verdict_of(ping: Ping) -> Verdict | None:
         code=ping.reason_code,
         message=ping.reason,
         expected=ping.expected_stage,
+        budget=report_from_json(ping.budget),
     )
 
 

@@ -1,14 +1,15 @@
 """Money that an agent has set aside before it spends it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, Index, Numeric, func, select
+from sqlalchemy import BigInteger, Index, Numeric, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.base import Base
+from storage.pings import Ping
 
 
 class Reservation(Base):
@@ -48,3 +49,17 @@ async def read_held(session: AsyncSession, workflow_id: str, now: datetime) -> M
         Reservation.workflow_id == workflow_id, Reservation.settled_at.is_(None), Reservation.expires_at > now
     )
     return {row[0]: row[1] for row in await session.execute(query.group_by(Reservation.instance_id))}
+
+
+async def settle_by_pings(session: AsyncSession, instance_id: str, ping_ids: Collection[int], now: datetime) -> None:
+    """Settles the reservations that accepted pings of an instance name."""
+    await session.execute(
+        update(Reservation)
+        .where(
+            Reservation.id == Ping.reservation_id,
+            Ping.id.in_(ping_ids),
+            Reservation.instance_id == instance_id,
+            Reservation.settled_at.is_(None),
+        )
+        .values(settled_at=now, settled_by=Ping.id)
+    )
