@@ -127,8 +127,8 @@ def route(
     *,
     day_stop: str | None = None,
 ) -> Route:
-    """Decides. `newest` is the newest open instance or, without one, the newest still in its grace period or else one
-    that the circuit breaker ended and none has followed; `named` the one that `request.instance_id` names, if it is of
+    """Decides. `newest` is the newest instance of all if the circuit breaker has ended it, or else the newest open one
+    or, without one, the newest still in its grace period; `named` the one that `request.instance_id` names, if it is of
     this workflow. `day_stop` is why nothing may be opened today: the workflow's daily limit is spent."""
     way = _route(request, definition, newest, named)
     if day_stop is None or not isinstance(way, Open):

@@ -68,7 +68,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Journaled:
-    """What became of it. `facts` are what the courier has to deliver: this ping, after the early ones it adopted."""
+    """What became of it. `facts` are what the courier has to deliver: this ping, after the early ones it adopted.
+    Of one that was refused, that is nothing."""
 
     ping_id: int
     outcome: Outcome
@@ -206,7 +207,7 @@ def journaled(row: Row, gateway_id: int, ping_id: int) -> Journaled:
         row.subject,
         row.workflow_id,
         row.instance_id,
-        facts=(*row.adopted, fact) if row.subject is not None else (),
+        facts=(*row.adopted, fact) if row.subject is not None and row.rejection is None else (),
         rejection=row.rejection,
         window_seconds=row.window_seconds,
         target=row.target,
