@@ -1,5 +1,6 @@
 """The circuit breaker in Postgres: the rules of `domain.budgets`, applied in the transaction that accepts the pings."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
@@ -24,6 +25,7 @@ from domain.budgets import (
     typical_cost,
 )
 from domain.costs import day_of, end_of, zone_of
+from domain.forks import Origin
 from domain.instances import FINISHED, Pause
 from domain.verdicts import Counts, Verdict
 from storage.accounts import Account
@@ -92,22 +94,31 @@ async def assess_pings(
         ).where(Ping.id.in_(counts))
     )
     pings = {row.id: row for row in rows}
-    charges = [_charge(pings[ping_id], count, ledger.zone) for ping_id, count in counts.items()]
+    copied = await _count_copies(session, ledger.instance)
+    charges = [_charge(pings[ping_id], count, copied, ledger.zone) for ping_id, count in counts.items()]
     of_instance = next(iter(pings.values()))
     books = await _read_books(session, ledger, {charge.day for charge in charges}, now)
     books = replace(books, instance_usd=of_instance.spent or ZERO, unpriced_pings=int(of_instance.unpriced or 0))
     return assess(ledger.row.budget(), books, charges)
 
 
-def _charge(ping: Any, count: Counts, zone: tzinfo) -> Charge:
+async def _count_copies(session: AsyncSession, instance: Instance) -> Counter[str]:
+    """By stage, the pings that a fork has inherited: it has not sent them."""
+    if instance.origin != Origin.FORK:
+        return Counter()
+    query = select(Ping.path, func.count()).where(Ping.instance_id == instance.id, Ping.inherited)
+    return Counter({row[0]: row[1] for row in await session.execute(query.group_by(Ping.path))})
+
+
+def _charge(ping: Any, count: Counts, copied: Counter[str], zone: tzinfo) -> Charge:
     return Charge(
         ping.id,
         ping.path,
         ping.received_at,
         ping.cost_day or day_of(ping.received_at, zone),
         count.status,
-        count.pings,
-        count.visits,
+        count.pings - copied.total(),
+        count.visits - copied[ping.path],
         ping.cost_usd,
         ping.cost_source == "unpriced",
         count.is_late,

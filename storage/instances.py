@@ -220,7 +220,8 @@ async def terminate_instances(session: AsyncSession, workflow_id: str, now: date
     ended = await session.scalars(
         update(Instance)
         .where(Instance.workflow_id == workflow_id, Instance.status.not_in([status.value for status in FINISHED]))
-        .values(status=InstanceStatus.TERMINATED.value, completed_at=now, closes_at=now)
+        # A reason would say that the circuit breaker has ended it: that of a pause goes.
+        .values(status=InstanceStatus.TERMINATED.value, completed_at=now, closes_at=now, failure_reason=None)
         .returning(Instance.id)
     )
     return list(ended.all())

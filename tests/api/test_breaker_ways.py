@@ -125,6 +125,19 @@ async def test_a_fork_of_a_stopped_run_goes_on(mine: Calls) -> None:
     assert (await mine.instance(original))["status"] == "paused"
 
 
+async def test_what_a_fork_has_inherited_is_not_counted_as_sent(mine: Calls) -> None:
+    workflow_id = await budgeted(mine, max_pings_per_instance=3, max_visits_per_stage=2, budget_action="pause")
+    original = (await spend(mine, workflow_id, "1", start="yes"))["instance_id"]
+    for stage in ("1", "2"):
+        await spend(mine, workflow_id, stage)
+    fork = (await mine.post(f"/api/instances/{original}/fork", {"fork_from_stage": "2"}, 201))["forked_instance_id"]
+    for stage in ("1", "1", "3"):
+        answer = await spend(mine, workflow_id, stage, instance_id=fork)
+        assert answer["budget"]["alert_type"] is None
+    answer = await spend(mine, workflow_id, "4", instance_id=fork)
+    assert answer["budget"]["message"] == "Instance has sent 4 pings; 3 are allowed"
+
+
 async def test_a_repeated_ping_is_answered_as_before(mine: Calls) -> None:
     workflow_id = await budgeted(mine, budget_limit_usd=1, budget_action="pause")
     await spend(mine, workflow_id, "1", "0.5", start="yes")
