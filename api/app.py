@@ -16,6 +16,7 @@ from api.middleware import GatewayMiddleware
 from api.openapi import install_openapi
 from api.ping_docs import ping_paths
 from api.routes import (
+    accounts,
     alerts,
     approval_history,
     approvals,
@@ -70,6 +71,7 @@ ROUTERS = (
     approvals,
     channels,
     alerts,
+    accounts,
     keys,
     session,
     errors,

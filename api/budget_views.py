@@ -36,6 +36,7 @@ class BudgetView(BaseModel):
     resume_approvers: list[str]
     today_cost_usd: Known
     unpriced_pings_today: Unpriced
+    held_usd: Money = Field(description="Set aside by reservations of all runs, and not spent yet.")
     stopped_until: datetime | None = Field(
         description="The daily limit was crossed: no run is opened before then. Null if that is not so."
     )
@@ -63,7 +64,9 @@ class CostAlertList(BaseModel):
     next_cursor: str | None
 
 
-def budget_document(workflow_id: str, row: BudgetRow | None, today: WorkflowCost, now: datetime) -> dict[str, Any]:
+def budget_document(
+    workflow_id: str, row: BudgetRow | None, today: WorkflowCost, held_usd: Decimal, now: datetime
+) -> dict[str, Any]:
     """As BudgetView describes it; `today` is what the workflow has cost today."""
     budget = row.budget() if row is not None else Budget(enabled=False)
     stop = row.stop() if row is not None else None
@@ -76,6 +79,7 @@ def budget_document(workflow_id: str, row: BudgetRow | None, today: WorkflowCost
         **shown,
         "today_cost_usd": money(total_of([today.cost_today_usd], unpriced=today.unpriced_today)),
         "unpriced_pings_today": today.unpriced_today,
+        "held_usd": money(held_usd),
         "stopped_until": in_utc(stop.until) if stop is not None and is_stopped else None,
         "stop_reason": stop.reason if stop is not None and is_stopped else None,
         "updated_at": in_utc(row.updated_at) if row is not None else None,

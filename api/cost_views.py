@@ -69,6 +69,7 @@ class InstanceCostView(BaseModel):
     instance_id: str
     total_cost_usd: Known
     unpriced_pings: Unpriced
+    held_usd: Money = Field(description="Set aside by its reservations, and not spent yet.")
     breakdown: list[PingCostView] = Field(description="Its accepted pings that say anything of costs, in order.")
     next_from: int | None = Field(description="`from` of the next page.")
 
@@ -123,13 +124,14 @@ def workflow_cost_document(cost: WorkflowCost, days: int) -> dict[str, Any]:
     }
 
 
-def instance_cost_document(instance_id: str, cost: InstancePings, start: int) -> dict[str, Any]:
+def instance_cost_document(instance_id: str, cost: InstancePings, held_usd: Decimal, start: int) -> dict[str, Any]:
     """As InstanceCostView describes it."""
     end = start + len(cost.listed)
     return {
         "instance_id": instance_id,
         "total_cost_usd": money(total_of([cost.cost_usd], unpriced=cost.unpriced_pings)),
         "unpriced_pings": cost.unpriced_pings,
+        "held_usd": money(held_usd),
         "breakdown": [_ping(ping) for ping in cost.listed],
         "next_from": end if cost.listed and end < cost.pings else None,
     }

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal, localcontext
+from functools import cache
 from typing import Final
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
+from domain.errors import InvalidRequest
 from domain.pings import Report
 from domain.prices import OwnPrice, Source, price
 from domain.usage import Usage
@@ -66,6 +68,20 @@ def zone_of(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (KeyError, OSError, ValueError):
         return UTC
+
+
+def check_zone(name: str) -> None:
+    """Raises InvalidRequest naming `time_zone` for what is no IANA name: by one that only this host understands, such
+    as `localtime`, each process would count other days."""
+    if name == "localtime" or name not in _zones():
+        raise InvalidRequest.of_field(
+            "time_zone", f'"{name[:60]}" is not known; use a name such as "UTC" or "Europe/Berlin"'
+        )
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
 
 
 def last_days(today: date, days: int) -> tuple[date, date]:

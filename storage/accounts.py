@@ -25,3 +25,10 @@ async def create_account(session: AsyncSession, name: str, now: datetime, *, tim
     session.add(account)
     await session.flush()
     return account
+
+
+async def get_account(session: AsyncSession, account_id: str, *, lock: bool = False) -> Account:
+    """`lock` holds it until the transaction ends, against others who change it. What refers to it may be written."""
+    # By FOR UPDATE they could not, and some are written by those who hold a budget that we are about to lock.
+    held = {"key_share": True} if lock else False
+    return await session.get_one(Account, account_id, with_for_update=held, populate_existing=True)

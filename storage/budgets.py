@@ -1,7 +1,7 @@
 """What workflows may cost, and what they have spent of it."""
 
 from collections.abc import Collection
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from typing import Any
 
@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.budgets import ZERO, Action, Budget, DayStop
-from domain.costs import day_of, end_of
+from domain.costs import day_of, end_of, zone_of
+from storage.accounts import Account
 from storage.base import Base
-from storage.cost_alerts import find_daily
+from storage.cost_alerts import CostAlert, list_daily
 from storage.costs import InstanceCost, WorkflowDayCost
 from storage.prices import account_zone
 from storage.workflows import Workflow
@@ -87,17 +88,57 @@ async def set_budget(session: AsyncSession, workflow: Workflow, budget: Budget, 
     assert row is not None
     for name, value in _values(budget, now).items():
         setattr(row, name, value)
-    zone = await account_zone(session, workflow.account_id)
-    today = day_of(now, zone)
-    if not await _stops(session, row, today):
-        row.stop_key = row.stop_reason = row.stopped_until = None
-    elif row.stop_key is None:
-        # Who sets a limit back means it. It was told before, so no ping would cross it any more.
-        line = await find_daily(session, row.workflow_id, today, row.daily_limit_usd, row.action)
-        if line is not None:
-            row.stop_key, row.stop_reason, row.stopped_until = line.key, line.message, end_of(today, zone)
-    await session.flush()
+    await _renew_stops(session, [row], await account_zone(session, workflow.account_id), now)
     return row
+
+
+async def change_time_zone(session: AsyncSession, account: Account, time_zone: str, now: datetime) -> None:
+    """Has the account's days be those of another time zone, which must be known. What was counted stays on its day; a
+    day that was stopped stays so until it ends there."""
+    account.time_zone = time_zone
+    await session.flush()
+    # Whoever has a budget locked goes by the zone that was; those who come behind us find the new one.
+    of_account = (
+        select(BudgetRow)
+        .join(Workflow, Workflow.id == BudgetRow.workflow_id)
+        .where(Workflow.account_id == account.id)
+        .order_by(BudgetRow.workflow_id)
+        .with_for_update(of=BudgetRow)
+        .execution_options(populate_existing=True)
+    )
+    await _renew_stops(session, list(await session.scalars(of_account)), zone_of(time_zone), now)
+
+
+async def _renew_stops(session: AsyncSession, rows: Collection[BudgetRow], zone: tzinfo, now: datetime) -> None:
+    """Has the stops of budgets that are locked be as budgets and time zone are now.
+
+    A day whose limit was crossed and told is stopped until it ends: no ping would cross the same line any more. That
+    may be a later day than today, by a time zone in which it had come before; then today is stopped, too.
+    """
+    lines = await list_daily(session, [row.workflow_id for row in rows], day_of(now, zone))
+    for row in rows:
+        stop = await _last_crossed(session, row, [line for line in lines if line.workflow_id == row.workflow_id])
+        row.stop_key, row.stop_reason = (stop.key, stop.message) if stop is not None else (None, None)
+        row.stopped_until = end_of(stop.day, zone) if stop is not None else None
+    await session.flush()
+
+
+async def _last_crossed(session: AsyncSession, row: BudgetRow, lines: Collection[CostAlert]) -> CostAlert | None:
+    """Of the latest day on which more was spent than the budget allows, the line that stops it, if there is one.
+
+    The one that has stopped it so far goes before that of the budget as it is: whoever was resumed was resumed from it.
+    """
+    limit = row.daily_limit_usd
+    if not lines or not row.enabled or limit is None or row.action == Action.ALERT:
+        return None
+    days = await read_days(session, row.workflow_id, {line.day for line in lines})
+    stopping = [
+        line
+        for line in lines
+        if days.get(line.day, ZERO) > limit
+        and (line.key == row.stop_key or (line.threshold_usd == limit and line.key.endswith(f"/{row.action}")))
+    ]
+    return max(stopping, key=lambda line: (line.day, line.key == row.stop_key), default=None)
 
 
 async def _make_row(session: AsyncSession, workflow_id: str, budget: Budget, now: datetime) -> bool:
@@ -122,13 +163,6 @@ def _values(budget: Budget, now: datetime) -> dict[str, Any]:
         "approvers": list(budget.approvers),
         "updated_at": now,
     }
-
-
-async def _stops(session: AsyncSession, row: BudgetRow, today: date) -> bool:
-    """Whether what was spent today is more than it allows."""
-    if not row.enabled or row.daily_limit_usd is None or row.action == Action.ALERT:
-        return False
-    return (await read_days(session, row.workflow_id, [today])).get(today, ZERO) > row.daily_limit_usd
 
 
 async def read_days(session: AsyncSession, workflow_id: str, days: Collection[date]) -> dict[date, Decimal]:

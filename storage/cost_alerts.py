@@ -1,6 +1,6 @@
 """The lines that costs have crossed, each told once."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -59,19 +59,12 @@ def add_crossings(
     )
 
 
-async def find_daily(
-    session: AsyncSession, workflow_id: str, day: date, limit_usd: Decimal | None, action: str
-) -> CostAlert | None:
-    """The crossing of that daily limit on that day, if it had that action."""
+async def list_daily(session: AsyncSession, workflow_ids: Collection[str], since: date) -> list[CostAlert]:
+    """The crossings of the workflows' daily limits on that day and later ones."""
     query = select(CostAlert).where(
-        CostAlert.workflow_id == workflow_id,
-        CostAlert.day == day,
-        CostAlert.alert_type == Rule.DAILY.value,
-        CostAlert.threshold_usd == limit_usd,
-        CostAlert.key.endswith(f"/{action}"),
+        CostAlert.workflow_id.in_(workflow_ids), CostAlert.day >= since, CostAlert.alert_type == Rule.DAILY.value
     )
-    found: CostAlert | None = await session.scalar(query)
-    return found
+    return list(await session.scalars(query))
 
 
 async def list_cost_alerts(

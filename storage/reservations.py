@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, Index, Numeric, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Index, Numeric, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -150,10 +150,22 @@ async def _read_room(session: AsyncSession, budget: Budget | None, instance: Ins
 
 async def read_held(session: AsyncSession, workflow_id: str, now: datetime) -> Mapping[str, Decimal]:
     """What is set aside of a workflow's budget, by instance."""
-    query = select(Reservation.instance_id, func.sum(Reservation.amount_usd)).where(
-        Reservation.workflow_id == workflow_id, Reservation.settled_at.is_(None), Reservation.expires_at > now
-    )
+    query = select(Reservation.instance_id, func.sum(Reservation.amount_usd)).where(*_held(workflow_id, now))
     return {row[0]: row[1] for row in await session.execute(query.group_by(Reservation.instance_id))}
+
+
+def _held(workflow_id: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return Reservation.workflow_id == workflow_id, Reservation.settled_at.is_(None), Reservation.expires_at > now
+
+
+async def sum_held(
+    session: AsyncSession, workflow_id: str, now: datetime, *, instance_id: str | None = None
+) -> Decimal:
+    """What is set aside of a workflow's budget by all its instances, or by one of them."""
+    query = select(func.coalesce(func.sum(Reservation.amount_usd), 0)).where(*_held(workflow_id, now))
+    if instance_id is not None:
+        query = query.where(Reservation.instance_id == instance_id)
+    return Decimal(await session.scalar(query) or 0)
 
 
 async def settle_by_pings(session: AsyncSession, instance_id: str, ping_ids: Collection[int], now: datetime) -> None:

@@ -91,6 +91,25 @@ async def resume_by_request(
     return ResumedByRequest(instance, approval.id)
 
 
+async def cancel_needless(session: AsyncSession, workflow_id: str, who: Voter, notes: str, now: datetime) -> list[str]:
+    """Cancels the approvals that would let instances of a workflow go on, before those are ended; returns their ids.
+
+    Whoever calls this holds the workflow's budget, so that no instance is paused meanwhile.
+    """
+    query = select(Approval.id).where(
+        Approval.workflow_id == workflow_id,
+        Approval.resumes,
+        Approval.status == ApprovalStatus.PENDING.value,
+    )
+    cancelled: list[str] = []
+    for approval_id in sorted(await session.scalars(query)):
+        approval, _ = await lock_settled(session, approval_id, now)
+        if approval.status == ApprovalStatus.PENDING:
+            await cancel(session, approval_id, who, notes, now)
+            cancelled.append(approval_id)
+    return cancelled
+
+
 async def _find_pending(session: AsyncSession, instance_id: str) -> str | None:
     query = select(Approval.id).where(
         Approval.instance_id == instance_id,

@@ -115,5 +115,7 @@ async def list_workflows(
 
 async def lock_workflows(session: AsyncSession, workflow_ids: Iterable[str]) -> None:
     """Holds the rows until the transaction ends, so that only one gateway at a time opens instances of them."""
-    query = select(Workflow.id).where(Workflow.id.in_(sorted(workflow_ids))).order_by(Workflow.id).with_for_update()
-    await session.execute(query)
+    # Not FOR UPDATE: whoever changes an instance twice in one transaction has its foreign key checked, which would wait
+    # for us while we wait for the instance.
+    query = select(Workflow.id).where(Workflow.id.in_(sorted(workflow_ids))).order_by(Workflow.id)
+    await session.execute(query.with_for_update(key_share=True))

@@ -21,6 +21,7 @@ from storage.budgets import BudgetRow, get_budget, lock_budget, set_budget
 from storage.cost_alerts import list_cost_alerts
 from storage.cost_reads import read_workflow_cost
 from storage.prices import account_zone
+from storage.reservations import sum_held
 from storage.workflows import Workflow
 
 router = APIRouter(prefix="/api/workflows/{workflow_id}", tags=["costs"], route_class=ExactRoute)
@@ -87,4 +88,4 @@ async def _answer(session: AsyncSession, workflow: Workflow, row: BudgetRow | No
     now = utc_now()
     today = day_of(now, await account_zone(session, workflow.account_id))
     cost = await read_workflow_cost(session, workflow.id, today, today)
-    return answer(budget_document(workflow.id, row, cost, now))
+    return answer(budget_document(workflow.id, row, cost, await sum_held(session, workflow.id, now), now))

@@ -24,6 +24,7 @@ from domain.costs import MAX_PERIOD_DAYS, day_of, last_days
 from domain.errors import InvalidRequest, NotFound
 from storage.cost_reads import GroupBy, read_instance_cost, read_workflow_cost, sum_costs
 from storage.prices import account_zone
+from storage.reservations import sum_held
 
 router = APIRouter(prefix="/api", tags=["costs"])
 
@@ -59,7 +60,8 @@ async def read_cost_of_instance(
     """What an instance costs, ping by ping. A fork costs nothing for what it has inherited."""
     instance = await owned_instance(session, principal, instance_id)
     cost = await read_instance_cost(session, instance.id, start=start, limit=limit)
-    return answer(instance_cost_document(instance.id, cost, start))
+    held_usd = await sum_held(session, instance.workflow_id, utc_now(), instance_id=instance.id)
+    return answer(instance_cost_document(instance.id, cost, held_usd, start))
 
 
 @router.get(

@@ -5,8 +5,9 @@ from decimal import Decimal
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from api.budget_input import ExactRoute
 from api.deps import PrincipalDep, SessionDep, SessionsDep, Text
 from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, Responses, problems
@@ -20,10 +21,11 @@ from domain.usage import MAX_MODEL_TEXT
 from storage.base import transaction
 from storage.prices import MAX_PRICES, PriceRow, get_price, list_prices, set_price
 
-router = APIRouter(prefix="/api/prices", tags=["costs"])
+router = APIRouter(prefix="/api/prices", tags=["costs"], route_class=ExactRoute)
 
 FIRST_YEAR, LAST_YEAR = 2000, 9000
 
+# Normalized, because zeros at the end are no decimals too many.
 Rate = Annotated[
     Decimal,
     Field(
@@ -31,6 +33,7 @@ Rate = Annotated[
         le=MAX_PRICE_PER_MILLION,
         description=f"US dollars for a million tokens, with at most {MAX_PRICE_DECIMALS} decimals.",
     ),
+    AfterValidator(Decimal.normalize),
 ]
 
 _MISSING: Final = NotFound("There is no price with this id.")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api.approval_callers import caller_of
 from api.deps import PrincipalDep, SessionDep, SessionsDep, Text
 from api.fields import ChannelIds, Slug, Tags
 from api.gateway import Gateway
@@ -33,8 +34,10 @@ from domain.workflows import (
     WorkflowKind,
 )
 from storage.base import transaction
+from storage.budgets import get_budget
 from storage.channels import attach, attached
 from storage.instances import terminate_instances
+from storage.resume_approvals import cancel_needless
 from storage.slugs import slug_is_taken
 from storage.workflows import (
     Workflow,
@@ -43,6 +46,7 @@ from storage.workflows import (
     list_workflows,
     lock_workflows,
 )
+from temporal_workflows.approval import ApprovalEvent
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"])
 
@@ -196,16 +200,24 @@ async def change_workflow(
 
 @router.delete("/{workflow_id}", status_code=204, responses=problems(*JSON_API_ERRORS, _MISSING))
 async def delete_workflow(workflow_id: Text, sessions: SessionsDep, principal: PrincipalDep, request: Request) -> None:
-    """Ends its open instances as `terminated` and takes no more pings. The history stays."""
+    """Ends its open instances as `terminated` and takes no more pings; approvals that would resume one are cancelled.
+    The history stays."""
     gateway: Gateway = request.app.state.gateway
     now = utc_now()
     async with transaction(sessions) as session:
         workflow = await owned_workflow(session, principal, workflow_id)
+        who, _ = await caller_of(session, principal, request)
+        # Before all other rows, and against a pause that would ask somebody behind our back.
+        await get_budget(session, workflow_id, lock=True)
         # Whoever opens an instance holds this lock: none can slip in behind us.
         await lock_workflows(session, [workflow_id])
         workflow.deleted_at = now
+        notes = f"Workflow {workflow_id} was deleted by {who.name}."
+        cancelled = await cancel_needless(session, workflow_id, who, notes, now)
         await attach(session, workflow.account_id, workflow_source(workflow_id), [])
         ended = await terminate_instances(session, workflow_id, now)
+    for approval_id in cancelled:
+        gateway.follower.tell(approval_id, ApprovalEvent("cancelled", who.name))
     await gateway.end_instances(workflow_id, ended)
 
 

@@ -44,7 +44,13 @@ DEFAULTS: dict[str, Any] = {
     "max_visits_per_stage": None,
     "resume_approvers": [],
 }
-TODAY = {"today_cost_usd": 0, "unpriced_pings_today": 0, "stopped_until": None, "stop_reason": None}
+TODAY = {
+    "today_cost_usd": 0,
+    "unpriced_pings_today": 0,
+    "held_usd": 0,
+    "stopped_until": None,
+    "stop_reason": None,
+}
 
 
 def without_time(budget: dict[str, Any]) -> dict[str, Any]:

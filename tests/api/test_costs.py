@@ -68,6 +68,7 @@ async def test_costs_are_as_in_the_reference(mine: Calls) -> None:
         "instance_id": instance_id,
         "total_cost_usd": Decimal("0.125"),
         "unpriced_pings": 0,
+        "held_usd": 0,
         "next_from": None,
     }
     assert (first["stage_path"], first["model_id"], first["cost_usd"]) == ("1", None, Decimal("0.08"))

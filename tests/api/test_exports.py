@@ -20,6 +20,7 @@ from storage.exports import KEPT
 from storage.instances import Instance
 from storage.outbox import OutboxRow
 from storage.pings import Ping
+from tests.api.budget_calls import budget_of, read_exactly, set_budget
 from tests.api.calls import Calls, in_order, new_id
 from tests.api.conftest import api_key, make_key
 from tests.api.test_comparisons import compare, kinds
@@ -136,6 +137,18 @@ async def test_nothing_is_delivered_and_nobody_is_told(ours: Calls, sessions: Se
     tree = await ours.http.get(f"/shk/{workflow_id}/tree", params={"instance_id": made["instance_id"]})
     assert tree.headers["x-pingpulse-source"] == "read-model"
     assert tree.json()["2"]["status"] == "failed"
+
+
+async def test_what_it_cost_is_shown_and_counts_nowhere(ours: Calls, theirs: Calls) -> None:
+    _, instance_id = await a_run(ours)
+    made = await import_(theirs, await export(ours, instance_id))
+    await set_budget(theirs, made["workflow_id"], budget_limit_usd=1)
+    cost = read_exactly(await theirs.http.get(f"/api/instances/{made['instance_id']}/cost"))
+    assert (cost["total_cost_usd"], len(cost["breakdown"])) == (Decimal("1e-17"), 1)
+    assert (await theirs.get(f"/api/workflows/{made['workflow_id']}/cost", days=3660))["instance_count"] == 0
+    assert (await budget_of(theirs, made["workflow_id"]))["today_cost_usd"] == 0
+    by_workflow = await theirs.get("/api/costs", group_by="workflow")
+    assert made["workflow_id"] not in {group["workflow_id"] for group in by_workflow["groups"]}
 
 
 async def test_deadlines_that_passed_stay_passed(ours: Calls, theirs: Calls) -> None:

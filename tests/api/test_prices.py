@@ -74,6 +74,19 @@ async def test_the_same_model_has_one_price_from_a_moment(mine: Calls) -> None:
     assert (await priced(mine))["price_version"] == "HOUSE-* 0.000000001/10"
 
 
+async def test_a_price_is_what_was_sent(mine: Calls) -> None:
+    headers = {"Content-Type": "application/json"}
+    start = '{"model": "exact", "output_per_million": 10, "input_per_million": '
+    for written in ("0.123456789", "999999.123456789", '"0.1"', "1e1", "2.500000000000"):
+        response = await mine.http.put("/api/prices", content=f"{start}{written}}}", headers=headers)
+        price = json.loads(response.text, parse_float=Decimal)
+        assert price["input_per_million"] == Decimal(written.strip('"')), response.text
+    # As a float it would be taken for 0.1.
+    for written in ("0.10000000000000000001", "1e99999999999999999999", "1e-400", "NaN"):
+        response = await mine.http.put("/api/prices", content=f"{start}{written}}}", headers=headers)
+        assert fields(problem(response, 400, "invalid_request")) == ["input_per_million"]
+
+
 async def test_another_gateway_learns_of_a_price(mine: Calls, ours_elsewhere: Calls) -> None:
     elsewhere = Calls(ours_elsewhere.http, mine.account_id, mine.key)
     headers = api_key(mine.key)

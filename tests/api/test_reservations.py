@@ -110,6 +110,28 @@ async def test_a_ping_settles_as_its_cost_counts(ours: Calls, sessions: Sessions
     assert row.settled_by is not None
 
 
+async def test_what_is_held_is_shown(ours: Calls, sessions: Sessions) -> None:
+    workflow_id, one = await opened(ours, budget_limit_usd=5)
+    other = str((await spend(ours, workflow_id, "1", start="yes"))["instance_id"])
+    _, elsewhere = await opened(ours, budget_limit_usd=5)
+
+    async def shown() -> list[Decimal]:
+        paths = [f"/api/instances/{one}/cost", f"/api/instances/{other}/cost", f"/api/workflows/{workflow_id}/budget"]
+        return [read_exactly(await ours.http.get(path))["held_usd"] for path in paths]
+
+    assert await shown() == [0, 0, 0]
+    first = (await reserve(ours, one, "0.7"))["reservation_id"]
+    second = (await reserve(ours, one, "0.000000000000000001"))["reservation_id"]
+    await reserve(ours, other, "0.2")
+    await reserve(ours, elsewhere, 5)
+    tiny = Decimal("1e-18")
+    assert await shown() == [Decimal("0.7") + tiny, Decimal("0.2"), Decimal("0.9") + tiny]
+    await ours.post(f"/dhk/{workflow_id}", {"cost_usd": 0.6, "reservation_id": first}, stagePath="2", instance_id=one)
+    assert await shown() == [tiny, Decimal("0.2"), Decimal("0.2") + tiny]
+    await expire(sessions, second)
+    assert await shown() == [0, Decimal("0.2"), Decimal("0.2")]
+
+
 async def test_a_ping_does_not_settle_what_another_instance_holds(ours: Calls, sessions: Sessions) -> None:
     workflow_id, one = await opened(ours, budget_limit_usd=1)
     _, other = await opened(ours, budget_limit_usd=1)

@@ -115,15 +115,51 @@ async def test_a_request_makes_the_approval_needless(ours: Calls) -> None:
     assert (await ours.instance(instance_id))["status"] == "running"
 
 
-async def test_a_decision_on_what_is_not_paused_any_more_says_so(ours: Calls) -> None:
+async def test_a_workflow_that_is_deleted_has_nothing_to_ask_any_more(ours: Calls, stack: Stack) -> None:
     workflow_id, instance_id = await paused(ours, resume_approvers=[ADA])
-    approval_id = await asked_of(ours, instance_id)
+    second = str((await spend(ours, workflow_id, "1", 2, start="yes"))["instance_id"])
+    other_workflow, other = await paused(ours, resume_approvers=[ADA])
+    question = {"context": "Shall we?", "instance_id": instance_id, "approvers": [ADA]}
+    unrelated = (await ours.post("/api/approvals", question, 201))["approval_id"]
+    asked = [await asked_of(ours, second), *(a["approval_id"] for a in await approvals_of(ours, instance_id))]
+    asked.remove(unrelated)
     assert (await ours.http.delete(f"/api/workflows/{workflow_id}")).status_code == 204
-    document = await decide(ours, approval_id, approver=ADA)
-    assert document["status"] == "approved"
-    assert document["reason"].startswith(f"Instance {instance_id} was terminated and cannot be resumed.")
-    assert (await ours.instance(instance_id))["status"] == "terminated"
-    assert (await ours.get(f"/api/approvals/{approval_id}/audit"))["is_intact"]
+    for approval_id in asked:
+        document = await look(ours, approval_id)
+        assert (document["status"], document["result"]) == ("cancelled", 0)
+        assert document["notes"].startswith(f"Workflow {workflow_id} was deleted by api-key:")
+        problem(await answer(ours, approval_id, approver=ADA), 409, "approval_decided")
+        assert (await ours.get(f"/api/approvals/{approval_id}/audit"))["is_intact"]
+    assert (await ours.instance(instance_id))["status"] == (await ours.instance(second))["status"] == "terminated"
+    # What asks for something else is not ours to cancel.
+    assert (
+        (await look(ours, unrelated))["status"]
+        == (await look(ours, await asked_of(ours, other)))["status"]
+        == "pending"
+    )
+    await ours.http.delete(f"/api/workflows/{other_workflow}")
+    async with browser(stack.url) as ada:
+        assert (await ada.open(page_path(asked[0], ADA))).title.startswith("Cancelled")
+
+
+@pytest.mark.parametrize("way", ["vote", "request"])
+async def test_a_workflow_is_deleted_while_people_decide(ours: Calls, ours_elsewhere: Calls, way: str) -> None:
+    for _ in range(3):
+        workflow_id, instance_id = await paused(ours, resume_approvers=[ADA])
+        approval_id = await asked_of(ours, instance_id)
+        url, body = {
+            "vote": (f"/api/approvals/{approval_id}/decide", {"decision": "approve", "approver": ADA}),
+            "request": (f"/api/instances/{instance_id}/resume", {}),
+        }[way]
+        deleted, resumed = await asyncio.gather(
+            ours.http.delete(f"/api/workflows/{workflow_id}"), ours_elsewhere.http.post(url, json=body)
+        )
+        assert (deleted.status_code, resumed.status_code in (200, 409)) == (204, True), resumed.text
+        document = await look(ours, approval_id)
+        is_approved = way == "vote" and resumed.status_code == 200
+        assert document["status"] == ("approved" if is_approved else "cancelled")
+        assert (await ours.instance(instance_id))["status"] == "terminated"
+        assert (await ours.get(f"/api/approvals/{approval_id}/audit"))["is_intact"]
 
 
 async def test_votes_and_requests_at_once_resume_once(ours: Calls, ours_elsewhere: Calls) -> None:
