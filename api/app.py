@@ -28,6 +28,7 @@ from api.routes import (
     exports,
     forks,
     health,
+    ingest,
     instances,
     keys,
     pings,
@@ -46,6 +47,7 @@ from config.temporal import connect
 from storage.base import create_engine, create_sessions
 
 ROUTERS = (
+    ingest,
     workflows,
     instances,
     timeline,

@@ -8,11 +8,12 @@ from domain.errors import DomainError, Forbidden
 from domain.evaluation import stand
 from domain.instances import InstanceState, InstanceStatus, merge
 from domain.pings import Outcome, PingFact
-from domain.routing import Candidate, CreateAndOpen, Join, KeepEarly, Open, Refuse, Request
+from domain.reports import LastReport
+from domain.routing import Candidate, CreateAndOpen, Join, KeepEarly, Open, Refuse, Repeat, Request
 from domain.subjects import instance_subject
 from domain.workflows import WorkflowDefinition
-from storage.routing import Routes, WorkflowRoute
-from storage.rows import NewPing, Row
+from storage.routing import ExternalInstance, Routes, WorkflowRoute
+from storage.rows import NewPing, Row, Same
 
 MAX_ID: Final = 2**63 - 1
 """Of a ping in the journal. Those of the batch get theirs later, and come after it until then."""
@@ -30,13 +31,16 @@ class Batch:
         self._early: dict[str, list[Row]] = {}
         self._unnumbered = 0
 
-    def add(self, ping: NewPing) -> Row | DomainError:
+    def add(self, ping: NewPing) -> Row | Same | DomainError:
         request = stage_request(ping)
         known = self.routes.workflows.get(request.workflow_id)
         if known is not None and known.account_id != ping.account_id:
             return Forbidden(f"Workflow {request.workflow_id} belongs to another account.")
         named = self.routes.named.get(request.instance_id or "")
         candidate = named.candidate if named is not None and named.workflow_id == request.workflow_id else None
+        external = self._external(request)
+        if external is not None:
+            candidate = external.candidate
         newest = known.newest if known is not None else None
         match routing.route(request, known.definition if known else None, newest, candidate):
             case Refuse(error, journaled):
@@ -46,7 +50,11 @@ class Batch:
             case KeepEarly():
                 return self._keep_early(ping)
             case Join(instance_id):
-                return self._join(ping, instance_id, named.candidate if named else newest, known)
+                return self._joined(external, self._join(ping, instance_id, candidate or newest, known))
+            case Repeat():
+                assert external is not None
+                assert external.report is not None
+                return Same(external.report)
             case Open():
                 assert known is not None
                 assert known.definition is not None
@@ -92,6 +100,8 @@ class Batch:
             first_stage_seen=not definition.is_static or routing.is_first_stage(fact),
             is_strict=definition.is_strict,
         )
+        if stage_request(ping).external is not None:
+            return self._open_external(ping, definition, candidate)
         self.routes.workflows[definition.id] = WorkflowRoute(definition.account_id, definition, candidate)
         if definition.is_static:
             self.routes.states[candidate.id] = InstanceState(candidate.id, definition, fact.at)
@@ -102,6 +112,38 @@ class Batch:
         outcome = Outcome.PENDING if definition.is_strict else Outcome.ACCEPTED
         status = self._status_after(fact, candidate.id, InstanceStatus.RUNNING)
         return stage_row(ping, outcome, status, candidate.id, opened=definition)
+
+    def _external(self, request: Request) -> ExternalInstance | None:
+        """What the ping's external id names, if it names the instance by that."""
+        if request.external is None or request.external.id is None or request.instance_id is not None:
+            return None
+        return self.routes.external.get((request.workflow_id, request.external.id))
+
+    def _open_external(self, ping: NewPing, definition: WorkflowDefinition, candidate: Candidate) -> Row:
+        """One that takes no pings but those that name it, early ones neither."""
+        request = stage_request(ping)
+        self.routes.workflows.setdefault(definition.id, WorkflowRoute(definition.account_id, definition, None))
+        if definition.is_static:
+            self.routes.states[candidate.id] = InstanceState(candidate.id, definition, request.fact.at)
+        outcome = Outcome.PENDING if definition.is_strict else Outcome.ACCEPTED
+        status = self._status_after(request.fact, candidate.id, InstanceStatus.RUNNING)
+        row = stage_row(ping, outcome, status, candidate.id, opened=definition)
+        opened = ExternalInstance(candidate)
+        if request.external is not None and request.external.id is not None:
+            self.routes.external[definition.id, request.external.id] = opened
+        return self._joined(opened, row)
+
+    def _joined(self, instance: ExternalInstance | None, row: Row) -> Row:
+        """Remembers what a report has said. One at a time tells of a workflow's runs: of two at once, the second may be
+        a repetition."""
+        external = stage_request(row.ping).external
+        if external is not None and external.is_whole:
+            self._lock(stage_request(row.ping).workflow_id)
+            if instance is not None:
+                report = LastReport(row.fact.status, external.ended_at)
+                instance.candidate = replace(instance.candidate, report=report)
+                instance.report = row
+        return row
 
     def _status_after(self, fact: PingFact, instance_id: str, current: InstanceStatus) -> InstanceStatus:
         """The instance's status with this ping and those before it in the batch; predicted where that is enough."""

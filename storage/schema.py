@@ -19,6 +19,7 @@ from storage.prices import PriceRow
 from storage.processes import ProcessHook, ProcessRun
 from storage.pulses import Pulse, PulseStanding
 from storage.reruns import RerunInput
+from storage.run_standings import RunStandingRow
 from storage.sessions import LoginSession
 from storage.transitions import TransitionRow
 from storage.users import User
@@ -54,6 +55,7 @@ TABLES: tuple[type[Base], ...] = (
     Pulse,
     PulseStanding,
     RerunInput,
+    RunStandingRow,
     Stage,
     TransitionRow,
     User,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,9 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.deps import PrincipalDep, SessionDep, SessionsDep, Text
 from api.fields import ChannelIds, Slug, Tags
 from api.gateway import Gateway
+from api.interval_fields import INTERVAL_FIELDS, Grace, IntervalFields, changed_interval
 from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.ping_input import check_id
+from api.pulse_telling import tell_of_new_rules
 from api.security import ensure_owner
 from config.clock import utc_now
 from domain.errors import Conflict, InvalidRequest, NotFound
@@ -34,7 +36,9 @@ from domain.workflows import (
 )
 from storage.base import transaction
 from storage.channels import attach, attached
+from storage.expectations import expect, follow, intervals_of
 from storage.instances import terminate_instances
+from storage.run_standings import forget_run_standing
 from storage.slugs import slug_is_taken
 from storage.workflows import (
     Workflow,
@@ -47,7 +51,6 @@ from storage.workflows import (
 router = APIRouter(prefix="/api/workflows", tags=["workflows"])
 
 Seconds = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_SECONDS)]
-Grace = Annotated[float, Field(ge=0, le=MAX_TIMEOUT_SECONDS)]
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
 
 
@@ -59,7 +62,7 @@ class StageInput(BaseModel):
     timeout_seconds: Seconds | None = Field(None, description="From the ping of the stage before it.")
 
 
-class WorkflowInput(BaseModel):
+class WorkflowInput(IntervalFields):
     """What may be changed of a workflow."""
 
     model_config = ConfigDict(extra="forbid")
@@ -93,6 +96,9 @@ class WorkflowView(BaseModel):
     instance_timeout_seconds: float | None
     idle_timeout_seconds: float | None
     grace_period_seconds: float
+    expected_interval_seconds: float | None
+    expected_grace_seconds: float | None
+    pulse_id: str | None = Field(description="The pulse that its reports are pings of, if they are expected.")
     tags: list[str]
     channels: list[str]
     created_at: datetime
@@ -105,6 +111,11 @@ class WorkflowList(BaseModel):
     next_cursor: str | None
 
 
+_PING_PATHS: Final = {
+    WorkflowKind.STATIC: "/shk/{id}",
+    WorkflowKind.DYNAMIC: "/dhk/{id}",
+    WorkflowKind.RUN: "/api/v1/ingest/run-success",
+}
 _MISSING = NotFound("There is no workflow nightly_etl.")
 _TAKEN = Conflict("The slug nightly-etl is taken; choose another.")
 
@@ -125,6 +136,7 @@ async def create_workflow(
         if body.slug:
             raise Conflict(f"The slug {slug} is taken; choose another.")
         slug = random_id(f"{slug[:100]}-", 6)
+    _check_mode(body.kind, body.validation_mode)
     definition = WorkflowDefinition(
         id=workflow_id,
         account_id=principal.account_id,
@@ -139,12 +151,15 @@ async def create_workflow(
         idle_timeout_seconds=body.idle_timeout_seconds,
         grace_period_seconds=body.grace_period_seconds,
     )
+    interval = changed_interval(body, body.kind, None)
     now = utc_now()
-    workflow = Workflow(**columns_of(definition), created_at=now, updated_at=now, deleted_at=None)
+    workflow = Workflow(**columns_of(definition), created_at=now, updated_at=now, deleted_at=None, pulse_id=None)
     workflow = await session.merge(workflow) if existing is not None else workflow
     session.add(workflow)
     await _flush(session)
     await attach(session, principal.account_id, workflow_source(workflow_id), body.channels)
+    await expect(session, workflow, interval, now)
+    await follow(session, workflow, body.channels, now)
     return await _view(session, workflow, request)
 
 
@@ -179,6 +194,12 @@ async def change_workflow(
     for name in ("name", "slug"):
         if changes.get(name, "") is None:
             del changes[name]
+    is_about_interval = not changes.keys().isdisjoint(INTERVAL_FIELDS)
+    interval = (await intervals_of(session, [workflow_id])).get(workflow_id)
+    if is_about_interval:
+        interval = changed_interval(body, WorkflowKind(workflow.kind), interval)
+        changes = {name: value for name, value in changes.items() if name not in INTERVAL_FIELDS}
+    _check_mode(WorkflowKind(workflow.kind), changes.get("validation_mode"))
     if "stages" in changes:
         changes["stages"] = [asdict(stage) for stage in stages_of(WorkflowKind(workflow.kind), body.stages)]
     if "slug" in changes and await slug_is_taken(
@@ -189,8 +210,13 @@ async def change_workflow(
         await attach(session, principal.account_id, workflow_source(workflow_id), channels)
     for name, value in changes.items():
         setattr(workflow, name, value)
-    workflow.updated_at = utc_now()
+    workflow.updated_at = now = utc_now()
     await _flush(session)
+    if is_about_interval:
+        await expect(session, workflow, interval, now)
+    if is_about_interval and channels is None:
+        channels = (await attached(session, [workflow_source(workflow_id)]))[workflow_source(workflow_id)]
+    await follow(session, workflow, channels, now)
     return await _view(session, workflow, request)
 
 
@@ -205,7 +231,12 @@ async def delete_workflow(workflow_id: Text, sessions: SessionsDep, principal: P
         await lock_workflows(session, [workflow_id])
         workflow.deleted_at = now
         await attach(session, workflow.account_id, workflow_source(workflow_id), [])
+        pulse_id = workflow.pulse_id
+        await expect(session, workflow, None, now)
         ended = await terminate_instances(session, workflow_id, now)
+        await forget_run_standing(session, workflow_id)
+    if pulse_id is not None:
+        await tell_of_new_rules(sessions, pulse_id, request)
     await gateway.end_instances(workflow_id, ended)
 
 
@@ -221,12 +252,24 @@ async def owned_workflow(session: SessionDep, principal: PrincipalDep, workflow_
 def stages_of(kind: WorkflowKind, stages: list[StageInput]) -> tuple[StageDefinition, ...]:
     """In order. Raises InvalidRequest naming `stages` when they have gaps, or are not for this kind of workflow."""
     if (kind is WorkflowKind.STATIC) != bool(stages):
-        need = "needs at least one stage" if kind is WorkflowKind.STATIC else "takes no stages: they appear as pinged"
+        need = {
+            WorkflowKind.STATIC: "needs at least one stage",
+            WorkflowKind.DYNAMIC: "takes no stages: they appear as pinged",
+            WorkflowKind.RUN: "takes no stages: its runs are reported as a whole",
+        }[kind]
         raise InvalidRequest.of_field("stages", f"a {kind} workflow {need}")
     in_order = sorted(stages, key=lambda stage: stage.order)
     if [stage.order for stage in in_order] != list(range(1, len(stages) + 1)):
         raise InvalidRequest.of_field("stages", "the orders must be 1, 2, 3 … without a gap or a repetition")
     return tuple(StageDefinition(stage.order, stage.name, stage.timeout_seconds) for stage in in_order)
+
+
+def _check_mode(kind: WorkflowKind, mode: str | None) -> None:
+    """Raises InvalidRequest naming `validation_mode`."""
+    if kind is WorkflowKind.RUN and mode == ValidationMode.STRICT:
+        raise InvalidRequest.of_field(
+            "validation_mode", "must be flexible: the runs of a run workflow have no order to be strict about"
+        )
 
 
 async def _flush(session: AsyncSession) -> None:
@@ -244,18 +287,22 @@ async def _view(session: AsyncSession, workflow: Workflow, request: Request) -> 
 async def _views(session: AsyncSession, workflows: Sequence[Workflow], request: Request) -> list[WorkflowView]:
     base_url = request.app.state.settings.base_url
     channels = await attached(session, [workflow_source(workflow.id) for workflow in workflows])
+    intervals = await intervals_of(session, [workflow.id for workflow in workflows if workflow.pulse_id is not None])
     views: list[WorkflowView] = []
     for workflow in workflows:
         columns = columns_of(workflow.definition())
         del columns["account_id"]
-        endpoint = "shk" if workflow.kind == WorkflowKind.STATIC else "dhk"
+        interval = intervals.get(workflow.id)
         views.append(
             WorkflowView(
                 **columns,
                 channels=channels[workflow_source(workflow.id)],
                 created_at=workflow.created_at,
                 updated_at=workflow.updated_at,
-                ping_url=f"{base_url}/{endpoint}/{workflow.id}",
+                ping_url=f"{base_url}{_PING_PATHS[WorkflowKind(workflow.kind)].format(id=workflow.id)}",
+                expected_interval_seconds=interval.seconds if interval is not None else None,
+                expected_grace_seconds=interval.grace_seconds if interval is not None else None,
+                pulse_id=workflow.pulse_id,
             )
         )
     return views
