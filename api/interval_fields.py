@@ -8,7 +8,7 @@ from domain.errors import InvalidRequest
 from domain.pulses import DEFAULT_GRACE_SECONDS
 from domain.schedules import MAX_PERIOD_SECONDS, MIN_PERIOD_SECONDS
 from domain.workflows import MAX_TIMEOUT_SECONDS, WorkflowKind
-from storage.expectations import Interval
+from storage.expectations import Expected, Interval
 
 INTERVAL_FIELDS: Final = ("expected_interval_seconds", "expected_interval_minutes", "expected_grace_seconds")
 
@@ -27,7 +27,7 @@ class IntervalFields(BaseModel):
     )
 
 
-def changed_interval(body: IntervalFields, kind: WorkflowKind, before: Interval | None) -> Interval | None:
+def changed_interval(body: IntervalFields, kind: WorkflowKind, before: Expected | None) -> Interval | None:
     """What is expected once the body's fields count. Raises InvalidRequest naming one of them."""
     minutes, seconds = body.expected_interval_minutes, body.expected_interval_seconds
     if minutes is not None:

@@ -29,6 +29,15 @@ class Interval:
     grace_seconds: float = DEFAULT_GRACE_SECONDS
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What is expected of a workflow, and by which pulse. `seconds` is None if that goes by a cron."""
+
+    pulse_id: str
+    seconds: float | None
+    grace_seconds: float
+
+
 async def expect(session: AsyncSession, workflow: Workflow, interval: Interval | None, now: datetime) -> None:
     """From the next report on, another is expected after each; or none is any more. A workflow that is already there
     keeps its pulse, so that nothing is forgotten of it.
@@ -53,7 +62,7 @@ async def expect(session: AsyncSession, workflow: Workflow, interval: Interval |
     rules = PulseDefinition(
         id=pulse_id,
         account_id=workflow.account_id,
-        name=workflow.name[:MAX_NAME],
+        name=(workflow.name or workflow.slug)[:MAX_NAME],
         slug=slug,
         tags=tuple(workflow.tags),
         period_seconds=interval.seconds,
@@ -72,22 +81,22 @@ async def follow(session: AsyncSession, workflow: Workflow, channels: list[str] 
     if pulse is None:
         return
     rules = definition_of(pulse)
-    renamed = replace(rules, name=workflow.name[:MAX_NAME], tags=tuple(workflow.tags))
+    renamed = replace(rules, name=(workflow.name or workflow.slug)[:MAX_NAME], tags=tuple(workflow.tags))
     if renamed != rules:
         _hold_to(pulse, renamed, now)
     if channels is not None:
         await attach(session, pulse.account_id, pulse_source(pulse.id), channels)
 
 
-async def intervals_of(session: AsyncSession, workflow_ids: Collection[str]) -> dict[str, Interval]:
-    """By workflow, of those whose reports are expected in intervals. One whose pulse was given a cron has none."""
+async def expected_of(session: AsyncSession, workflow_ids: Collection[str]) -> dict[str, Expected]:
+    """By workflow, of those whose reports are expected."""
     query = (
-        select(Workflow.id, Pulse.period_seconds, Pulse.grace_seconds)
+        select(Workflow.id, Pulse.id, Pulse.period_seconds, Pulse.grace_seconds)
         .join(Pulse, Pulse.id == Workflow.pulse_id)
         .where(Workflow.id.in_(workflow_ids), Pulse.deleted_at.is_(None))
     )
     rows = await session.execute(query)
-    return {row[0]: Interval(row[1], row[2]) for row in rows if row[1] is not None}
+    return {row[0]: Expected(row[1], row[2], row[3]) for row in rows}
 
 
 async def expected_by(session: AsyncSession, workflow: Workflow, *, lock: bool = False) -> Pulse | None:

@@ -38,7 +38,7 @@ from domain.subjects import parts_of
 from domain.verdicts import InstanceClosed
 from domain.workflows import WorkflowKind
 from storage.base import snapshot
-from storage.expectations import Interval, intervals_of
+from storage.expectations import Expected, expected_of
 from storage.rows import NewPing
 from storage.run_standings import list_run_standings
 from storage.workflows import Workflow, find_workflows, list_workflows
@@ -248,14 +248,14 @@ async def list_all(
     rows = await list_workflows(session, principal.account_id, limit=limit + 1, before=decode_cursor(cursor), kind=kind)
     page = rows[:limit]
     standings = await list_run_standings(session, [row.id for row in page])
-    intervals = await intervals_of(session, [row.id for row in page])
+    expectations = await expected_of(session, [row.id for row in page])
     return WorkflowsListed(
-        workflows=[_listed(row, standings.get(row.id), intervals.get(row.id)) for row in page],
+        workflows=[_listed(row, standings.get(row.id), expectations.get(row.id)) for row in page],
         next_cursor=encode_cursor(page[-1].created_at, page[-1].id) if len(rows) > limit else None,
     )
 
 
-def _listed(row: Workflow, standing: RunStanding | None, interval: Interval | None) -> ListedWorkflow:
+def _listed(row: Workflow, standing: RunStanding | None, expected: Expected | None) -> ListedWorkflow:
     standing = standing or RunStanding()
     has_run = standing.failed_at is not None or standing.succeeded_at is not None
     return ListedWorkflow(
@@ -266,7 +266,7 @@ def _listed(row: Workflow, standing: RunStanding | None, interval: Interval | No
         status=("failing" if standing.failing_since is not None else "healthy") if has_run else None,
         last_success_at=standing.succeeded_at and in_utc(standing.succeeded_at),
         last_failure_at=standing.failed_at and in_utc(standing.failed_at),
-        expected_interval_seconds=interval.seconds if interval is not None else None,
+        expected_interval_seconds=expected.seconds if expected is not None else None,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

@@ -36,7 +36,7 @@ from domain.workflows import (
 )
 from storage.base import transaction
 from storage.channels import attach, attached
-from storage.expectations import expect, follow, intervals_of
+from storage.expectations import expect, expected_of, follow
 from storage.instances import terminate_instances
 from storage.run_standings import forget_run_standing
 from storage.slugs import slug_is_taken
@@ -195,9 +195,10 @@ async def change_workflow(
         if changes.get(name, "") is None:
             del changes[name]
     is_about_interval = not changes.keys().isdisjoint(INTERVAL_FIELDS)
-    interval = (await intervals_of(session, [workflow_id])).get(workflow_id)
+    interval = None
     if is_about_interval:
-        interval = changed_interval(body, WorkflowKind(workflow.kind), interval)
+        expected = (await expected_of(session, [workflow_id])).get(workflow_id)
+        interval = changed_interval(body, WorkflowKind(workflow.kind), expected)
         changes = {name: value for name, value in changes.items() if name not in INTERVAL_FIELDS}
     _check_mode(WorkflowKind(workflow.kind), changes.get("validation_mode"))
     if "stages" in changes:
@@ -287,12 +288,13 @@ async def _view(session: AsyncSession, workflow: Workflow, request: Request) -> 
 async def _views(session: AsyncSession, workflows: Sequence[Workflow], request: Request) -> list[WorkflowView]:
     base_url = request.app.state.settings.base_url
     channels = await attached(session, [workflow_source(workflow.id) for workflow in workflows])
-    intervals = await intervals_of(session, [workflow.id for workflow in workflows if workflow.pulse_id is not None])
+    watched = [workflow.id for workflow in workflows if workflow.pulse_id is not None]
+    expectations = await expected_of(session, watched) if watched else {}
     views: list[WorkflowView] = []
     for workflow in workflows:
         columns = columns_of(workflow.definition())
         del columns["account_id"]
-        interval = intervals.get(workflow.id)
+        expected = expectations.get(workflow.id)
         views.append(
             WorkflowView(
                 **columns,
@@ -300,9 +302,9 @@ async def _views(session: AsyncSession, workflows: Sequence[Workflow], request: 
                 created_at=workflow.created_at,
                 updated_at=workflow.updated_at,
                 ping_url=f"{base_url}{_PING_PATHS[WorkflowKind(workflow.kind)].format(id=workflow.id)}",
-                expected_interval_seconds=interval.seconds if interval is not None else None,
-                expected_grace_seconds=interval.grace_seconds if interval is not None else None,
-                pulse_id=workflow.pulse_id,
+                expected_interval_seconds=expected.seconds if expected is not None else None,
+                expected_grace_seconds=expected.grace_seconds if expected is not None else None,
+                pulse_id=expected.pulse_id if expected is not None else None,
             )
         )
     return views

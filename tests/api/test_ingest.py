@@ -25,7 +25,7 @@ from tests.api.ingest_calls import (
     wrong,
 )
 
-FULL = {
+FULL: dict[str, Any] = {
     "started_at": "2026-01-15T10:00:00+01:00",
     "ended_at": ENDED,
     "external_execution_id": "1234",
@@ -140,8 +140,8 @@ async def test_a_body_that_is_none(ours: Calls, content: bytes, content_type: st
 
 async def test_a_key_is_needed_before_anything_else(ours: Calls) -> None:
     async with httpx.AsyncClient(base_url=str(ours.http.base_url)) as stranger:
-        for options in ({}, {"headers": api_key("fp_wrong")}, {"headers": {"Authorization": "Bearer fp_wrong"}}):
-            response = await stranger.post(SUCCESS, content=b"{", **options)
+        for headers in ({}, api_key("fp_wrong"), {"Authorization": "Bearer fp_wrong"}):
+            response = await stranger.post(SUCCESS, content=b"{", headers=headers)
             assert response.status_code == 401
             assert response.json()["code"] == "unauthenticated"
 
@@ -156,7 +156,7 @@ async def test_the_key_in_any_place(ours: Calls) -> None:
     ]
     async with httpx.AsyncClient(base_url=str(ours.http.base_url)) as client:
         for way in ways:
-            assert (await client.post(SUCCESS, json=body, **way)).status_code == 202
+            assert (await client.request("POST", SUCCESS, json=body, **way)).status_code == 202
         answer = await client.post(SUCCESS, json={**body, "key": ours.key})
         assert answer.status_code == 202
     (step,) = await steps(ours, answer.json()["instance_id"])
@@ -301,7 +301,7 @@ async def test_gateways_that_race_for_one_execution(ours: Calls, ours_elsewhere:
 
 async def test_failures_and_a_success_that_race(ours: Calls, ours_elsewhere: Calls) -> None:
     workflow_id, execution = await runs(ours), new_execution()
-    later = {"external_execution_id": execution, "ended_at": "2026-01-15T09:10:00Z"}
+    later: dict[str, Any] = {"external_execution_id": execution, "ended_at": "2026-01-15T09:10:00Z"}
     reports = [fail(calls, workflow_id, external_execution_id=execution) for calls in (ours, ours_elsewhere) * 3]
     reports += [succeed(calls, workflow_id, **later) for calls in (ours, ours_elsewhere) * 3]
     answers = await asyncio.gather(*reports)
