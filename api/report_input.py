@@ -48,8 +48,9 @@ def idempotency_key(request: Request) -> str | None:
 
 def kept_text(document: dict[str, Any]) -> str:
     """A report as JSON text, to be kept. Raises InvalidRequest for what Postgres could not keep."""
-    if is_deeper(document, MAX_LEVELS):
-        raise InvalidRequest.of_field("metadata", f"is nested more than {MAX_LEVELS} levels deep")
+    for name, value in document.items():
+        if is_deeper(value, MAX_LEVELS - 1):
+            raise InvalidRequest.of_field(name, f"is nested more than {MAX_LEVELS} levels deep")
     return redact(payload_text(document))
 
 

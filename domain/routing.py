@@ -139,8 +139,9 @@ def route(
     if definition.kind is not request.kind:
         message = f"{definition.id} is a {definition.kind} workflow; {how_to_ping(definition)}"
         return Refuse(InvalidRequest.of_field("workflow_id", message))
+    is_whole = request.external is not None and request.external.is_whole
     order = definition.order_of_name(request.fact.path)
-    if order is not None:
+    if order is not None and not is_whole:
         message = f"{request.fact.path} is the name of stage {order}; ping it as stage={order}"
         return Refuse(InvalidRequest.of_field("stage", message))
     if request.instance_id is not None:

@@ -44,6 +44,10 @@ def text_of(value: object, longest: int) -> str:
     text = str(value).strip()
     if len(text) > longest:
         raise ValueError(f"is longer than {longest} characters")
+    if "\x00" in text:
+        raise ValueError("contains NUL characters")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("is not valid Unicode")
     return text
 
 

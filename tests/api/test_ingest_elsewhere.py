@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.calls import Calls
-from tests.api.ingest_calls import fail, new_execution, runs, steps, succeed, told, wrong
+from tests.api.calls import JSON, Calls
+from tests.api.ingest_calls import ENDED, FAILURE, fail, new_execution, runs, steps, succeed, told, wrong
 
 
 @pytest.mark.parametrize("prefix", ["shk", "dhk"])
@@ -53,7 +53,8 @@ async def test_a_report_does_not_adopt_pings_that_came_early(ours: Calls) -> Non
 
 
 async def test_a_static_workflow_whose_run_is_reported_as_a_whole(ours: Calls) -> None:
-    workflow_id = await ours.define(stages=2, grace_period_seconds=0)
+    stages: list[dict[str, Any]] = [{"order": 1, "name": "run"}, {"order": 2}]
+    workflow_id = await ours.define(stages=stages, grace_period_seconds=0)
     pinged = (await ours.static(workflow_id, 1))["instance_id"]
     good = await succeed(ours, workflow_id)
     run = await ours.settled(good["instance_id"], "completed")
@@ -150,7 +151,7 @@ async def test_lineage_says_that_its_caller_named_it(ours: Calls) -> None:
     assert [item["origin"] for item in lineage["instances"]] == ["external"]
 
 
-async def test_a_report_that_is_too_large(ours: Calls) -> None:
+async def test_a_report_that_cannot_be_kept(ours: Calls) -> None:
     workflow_id = await runs(ours)
     await succeed(ours, workflow_id, 413, metadata={"log": "x" * 100_000})
     deep: Any = {}
@@ -159,3 +160,8 @@ async def test_a_report_that_is_too_large(ours: Calls) -> None:
     assert set(wrong(await succeed(ours, workflow_id, 400, metadata=deep))) == {"metadata"}
     assert set(wrong(await succeed(ours, workflow_id, 400, metadata={"a": "\x00"}))) == {"a"}
     assert set(wrong(await succeed(ours, workflow_id, 400, correlation_id="\x00"))) == {"correlation_id"}
+    assert set(wrong(await succeed(ours, "no\x00body", 400))) == {"workflow_id"}
+    lone = json.dumps({"workflow_id": workflow_id, "ended_at": ENDED, "error_message": "\ud800"})
+    response = await ours.http.post(FAILURE, content=lone, headers=JSON)
+    assert response.status_code == 400
+    assert set(wrong(response)) == {"error_message"}

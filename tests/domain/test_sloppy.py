@@ -187,9 +187,9 @@ def test_a_text(sent: Any, meant: str) -> None:
     assert text_of(sent, 10) == meant
 
 
-@pytest.mark.parametrize("sent", [True, [], {}, ["a"], {"a": 1}, "x" * 11])
+@pytest.mark.parametrize("sent", [True, [], {}, ["a"], {"a": 1}, "x" * 11, "a\x00b", "\udc00"])
 def test_no_text(sent: Any) -> None:
-    with pytest.raises(ValueError, match="must be text|is longer than 10"):
+    with pytest.raises(ValueError, match="must be text|is longer than 10|contains NUL|is not valid Unicode"):
         text_of(sent, 10)
 
 
