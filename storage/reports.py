@@ -21,11 +21,11 @@ from storage.workflows import Workflow
 async def note_reports(session: AsyncSession, rows: Sequence[Row]) -> None:
     """To be called with the rows that are kept; asks nothing of Postgres unless some of them are of external ids.
 
-    Their workflows are locked, so nobody else writes these columns meanwhile.
+    Instances are written in the order of their ids, as by every gateway, so that none waits for another in a circle.
     """
     told = [(row, external) for row in rows if (external := _external(row)) is not None]
     for row, external in sorted(told, key=lambda pair: pair[0].instance_id or ""):
-        if row.opened is not None or external.is_whole:
+        if row.opened is not None or external.started_at is not None or external.ended_at is not None:
             await _note(session, row.instance_id, external)
     reports = [row for row, external in told if external.is_whole and row.outcome is Outcome.ACCEPTED]
     if not reports:
@@ -41,8 +41,15 @@ def _external(row: Row) -> External | None:
 
 
 async def _note(session: AsyncSession, instance_id: str | None, external: External) -> None:
+    """A report of all of it is right about its times; a part of it began no earlier, and ended no later, than the
+    whole."""
+    started_at: object = external.started_at
+    ended_at: object = external.ended_at
+    if not external.is_whole:
+        started_at = func.least(Instance.started_at, external.started_at)
+        ended_at = func.greatest(Instance.ended_at, external.ended_at)
     correlation_id = func.coalesce(external.correlation_id, Instance.correlation_id)
-    values = {"correlation_id": correlation_id, "started_at": external.started_at, "ended_at": external.ended_at}
+    values = {"correlation_id": correlation_id, "started_at": started_at, "ended_at": ended_at}
     await session.execute(
         update(Instance).where(Instance.id == instance_id).values(values).execution_options(synchronize_session=False)
     )

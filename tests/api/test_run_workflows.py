@@ -147,3 +147,19 @@ async def test_a_slug_that_a_pulse_has_already(ours: Calls) -> None:
     workflow_id = await runs(ours, slug=slug, expected_interval_minutes=1)
     pulse = await read_pulse(ours, (await ours.get(f"/api/workflows/{workflow_id}"))["pulse_id"])
     assert pulse["slug"].startswith(f"{slug}-")
+
+
+async def test_whoever_was_told_of_the_failure_is_told_of_the_next_success(ours: Calls) -> None:
+    channel = (await ours.post("/api/channels", {"kind": "email", "name": "A", "address": "a@example.com"}, 201))["id"]
+    workflow_id = await runs(ours, channels=[channel])
+
+    async def sent(alert: dict[str, Any]) -> Any:
+        deliveries = (await ours.get(f"/api/alerts/{alert['id']}/deliveries"))["deliveries"]
+        return [item["channel_id"] for item in deliveries if item["state"] == "sent"] == [channel]
+
+    await fail(ours, workflow_id)
+    (failed,) = await told(ours, workflow_id, "instance_failed")
+    await until(lambda: sent(failed))
+    await succeed(ours, workflow_id)
+    _, recovered = await told(ours, workflow_id, "instance_failed", "instance_recovered")
+    await until(lambda: sent(recovered))

@@ -67,6 +67,17 @@ async def test_pings_of_one_external_id_are_of_one_instance(sessions: Sessions, 
         assert current.id == other.instance_id
 
 
+async def test_its_times_are_those_of_all_its_parts(sessions: Sessions, account: str) -> None:
+    caller = await define(sessions, account)
+    moments = [ENDED + timedelta(seconds=second) for second in range(4)]
+    parts = [(2, 3), (0, 1), (1, 2)]
+    spans = [External("trace", started_at=moments[start], ended_at=moments[end]) for start, end in parts]
+    first, *_ = await caller.keep(*[of(caller, span, str(number)) for number, span in enumerate(spans, 1)])
+    await caller.keep(of(caller, External("trace", correlation_id="late"), "4"))
+    row = await instance(caller, first.instance_id)
+    assert (row.started_at, row.ended_at, row.correlation_id) == (moments[0], moments[3], None)
+
+
 async def test_it_is_none_of_those_that_other_pings_look_for(sessions: Sessions, account: str) -> None:
     caller = await define(sessions, account)
     (traced,) = await caller.keep(of(caller, External("trace")))
