@@ -4,11 +4,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AIRFLOW_PYTHON ?= python3.11
+AIRFLOW_VENV := .venv-airflow
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
 
-.PHONY: up test check install install-dev browser bench histories lock clean
+.PHONY: up test test-airflow check install install-dev browser bench histories lock clean
 
 up: install
 	@exec $(BIN)/pingpulse up $(ARGS)
@@ -19,6 +21,10 @@ install-dev: $(VENV)/.installed-dev
 
 test: install-dev browser check
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+# A real Airflow, in an environment of its own, with the published provider as it is.
+test-airflow: install-dev $(AIRFLOW_VENV)/.installed
+	$(BIN)/python -m pytest tests/airflow/real_airflow.py $(ARGS)
 
 check: install-dev
 	$(BIN)/ruff check .
@@ -44,6 +50,7 @@ lock: install-dev
 	$(PIP) install --quiet pip-tools
 	$(LOCK) --output-file requirements.txt pyproject.toml
 	$(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+	$(LOCK) --output-file tests/airflow/requirements.txt tests/airflow/requirements.in
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -66,5 +73,13 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(PIP) install --quiet --require-hashes --requirement requirements-dev.txt
 	@touch $@
 
+$(AIRFLOW_VENV)/.installed: tests/airflow/requirements.txt
+	@command -v $(AIRFLOW_PYTHON) >/dev/null \
+		|| { echo "Airflow 2 needs Python 3.11 here; try: make AIRFLOW_PYTHON=/path/to/python3.11 test-airflow"; exit 1; }
+	$(AIRFLOW_PYTHON) -m venv --clear $(AIRFLOW_VENV)
+	$(AIRFLOW_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes \
+		--only-binary :all: --no-binary python-nvd3 --requirement tests/airflow/requirements.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(AIRFLOW_VENV)

@@ -7,13 +7,14 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
+from domain.budgets import Assessment, BudgetReport, Trip
 from domain.evaluation import Change, InstanceView, StageView, change_between, evaluate
 from domain.instances import InstanceState, InstanceStatus, Outage, StageStatus, merge
 from domain.pings import PingFact
 from domain.room import fitted
 from domain.subjects import instance_subject
-from domain.verdicts import Verdict
-from storage import costs, gateways, instances, outbox, pings
+from domain.verdicts import STOPPED, Counts, Verdict
+from storage import breaker, costs, gateways, instances, outbox, pings
 from storage.base import Sessions, snapshot, transaction
 from storage.instance_alerts import raise_change, raise_violations
 from storage.instances import Instance
@@ -41,22 +42,32 @@ class InstanceQuestion:
 
 @dataclass(frozen=True)
 class Recording:
-    """What a workflow has decided and what has changed by it; `change.version` is one more than the last."""
+    """What a workflow has decided and what has changed by it; `change.version` is one more than the last.
+
+    `counts` are of the accepted pings and of the one at which the circuit breaker tripped, if it did: `trip`.
+    """
 
     change: Change
     verdicts: tuple[Verdict, ...] = ()
+    counts: dict[int, Counts] = field(default_factory=dict)
+    trip: Trip | None = None
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """Nothing was written if any ping was withdrawn, or if it `is_stale`: somebody has recorded that version before.
+    """Nothing was written if any ping was withdrawn, if it `is_stale`, or if it `must_judge_again`.
 
-    The latter is a workflow task that was lost with its worker after it had recorded: what the journal says now
-    is more than the workflow knows.
+    Stale: somebody has recorded that version before. That is a workflow task that was lost with its worker after it had
+    recorded, or a change from outside: what Postgres says now is more than the workflow knows.
+    To be judged again: by the budget, the circuit breaker trips elsewhere than was thought, at `trip` or nowhere.
+    `reports` are by accepted ping, if there is a budget.
     """
 
     withdrawn: tuple[int, ...] = ()
     is_stale: bool = False
+    must_judge_again: bool = False
+    trip: Trip | None = None
+    reports: dict[int, BudgetReport] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,38 +122,28 @@ class InstanceActivities:
             )
             state = fitted(merge(state, facts))
             version, alerts = row.version, 0
-            if version and (change := await _lacking(session, row, evaluate(state))) is not None:
-                if await instances.record_change(session, change):
-                    version += 1
-                    alerts = await raise_change(session, change, self._clock())
-                await session.commit()
+            if row.is_unheard:
+                await instances.mark_heard(session, row)
+            change = await _lacking(session, row, evaluate(state)) if version else None
+            if change is not None and await instances.record_change(session, change):
+                version += 1
+                alerts = await raise_change(session, change, self._clock())
+            await session.commit()
         if alerts:
             self._told()
         return InstanceSnapshot(state, delivered, version)
 
     @activity.defn
     async def record(self, recording: Recording) -> Recorded:
-        """Writes verdicts, read model, transitions and alerts, all or nothing."""
-        change, alerts = recording.change, 0
+        """Writes verdicts, read model, transitions, alerts and what the budget says, all or nothing."""
         try:
             async with transaction(self._sessions) as session:
-                # Verdicts first: a gateway that withdraws a ping locks the outbox and the instance in this order too.
-                decided = await pings.decide(session, recording.verdicts) if recording.verdicts else pings.Decided()
-                if decided.withdrawn:
-                    raise _NothingWritten(Recorded(withdrawn=decided.withdrawn))
-                if await instances.record_change(session, change):
-                    alerts += await raise_change(session, change, self._clock())
-                elif await _is_stale(session, change):
-                    raise _NothingWritten(Recorded(is_stale=True))
-                rejected = [verdict.ping_id for verdict in recording.verdicts if not verdict.accepted]
-                alerts += await raise_violations(session, change.instance_id, rejected, self._clock())
-                # Last, as everywhere: see `costs.count_costs`.
-                await costs.count_costs(session, decided.accepted)
+                recorded, alerts = await _record(session, recording, self._clock())
         except _NothingWritten as nothing:
             return nothing.why
         if alerts:
             self._told()
-        return Recorded()
+        return recorded
 
     @activity.defn
     async def confirm_silence(self, question: SilenceQuestion) -> Silence:
@@ -167,6 +168,36 @@ class _NothingWritten(Exception):
     def __init__(self, why: Recorded) -> None:
         super().__init__(why)
         self.why = why
+
+
+async def _record(session: AsyncSession, recording: Recording, now: datetime) -> tuple[Recorded, int]:
+    """Returns the number of alerts to tell, too. Raises _NothingWritten."""
+    change, verdicts, alerts = recording.change, recording.verdicts, 0
+    # The budget first: all who spend of it wait for one another here, before they hold anything else.
+    ledger = await breaker.open_ledger(session, change.instance_id) if verdicts else None
+    assessment = Assessment()
+    if ledger is not None:
+        if ledger.instance.version >= change.version:
+            raise _NothingWritten(Recorded(is_stale=True))
+        assessment = await breaker.assess_pings(session, ledger, recording.counts, now)
+        verdicts = breaker.with_reports(verdicts, assessment)
+    if assessment.trip != recording.trip:
+        raise _NothingWritten(Recorded(must_judge_again=True, trip=assessment.trip))
+    # Verdicts before the instance: a gateway that withdraws a ping locks the outbox and the instance in this order too.
+    decided = await pings.decide(session, verdicts) if verdicts else pings.Decided()
+    if decided.withdrawn:
+        raise _NothingWritten(Recorded(withdrawn=decided.withdrawn))
+    if await instances.record_change(session, change):
+        alerts += await raise_change(session, change, now)
+    elif await _is_stale(session, change):
+        raise _NothingWritten(Recorded(is_stale=True))
+    if ledger is not None:
+        alerts += await breaker.keep_assessment(session, ledger, assessment, decided.accepted, now)
+    rejected = [verdict.ping_id for verdict in verdicts if not verdict.accepted and verdict.code not in STOPPED]
+    alerts += await raise_violations(session, change.instance_id, rejected, now)
+    # Last, as everywhere: see `costs.count_costs`.
+    await costs.count_costs(session, decided.accepted)
+    return Recorded(reports=dict(assessment.reports)), alerts
 
 
 async def _is_stale(session: AsyncSession, change: Change) -> bool:

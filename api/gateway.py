@@ -22,6 +22,7 @@ from api.journal import Journal
 from api.pricing import Pricing
 from config.clock import utc_now
 from config.settings import Settings
+from domain.budgets import BudgetReport
 from domain.errors import DomainError, Unavailable
 from domain.evaluation import InstanceView
 from domain.instances import InstanceStatus
@@ -51,6 +52,7 @@ class Receipt:
     subject: str | None
     status: str | None = None
     ping_id: int | None = None
+    budget: BudgetReport | None = None
 
 
 class Gateway:
@@ -188,7 +190,7 @@ class Gateway:
         metrics.VERDICT_LATENCY.observe(asyncio.get_running_loop().time() - started)
         if not verdict.accepted:
             raise verdict.error()
-        return Receipt(kept.subject, verdict.instance_status, kept.ping_id)
+        return Receipt(kept.subject, verdict.instance_status, kept.ping_id, verdict.budget)
 
     async def _withdraw_or_read(self, kept: Journaled) -> Verdict:
         """Gives up waiting: takes the ping back and raises Unavailable, unless the verdict was given after all."""
@@ -282,4 +284,5 @@ def _receipt_of(ping: Ping) -> Receipt:
         return Receipt(None, InstanceStatus.PENDING, ping.id)
     if verdict is not None and not verdict.accepted:
         raise verdict.error()
-    return Receipt(ping.subject, ping.answered_status, ping.id)
+    budget = verdict.budget if verdict is not None else None
+    return Receipt(ping.subject, ping.answered_status, ping.id, budget)

@@ -1,6 +1,7 @@
 """The `pingpulse` command. Every import that costs time is inside the command that needs it: `--help` is quick."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
+from cli.client import HandedOver, hand_over
 from cli.errors import CommandError
 
 _T = TypeVar("_T")
@@ -147,6 +149,50 @@ def revive(data_dir: DataDirFlag = None) -> None:
     from cli.revive import revive as revive_instances
 
     typer.echo(f"Temporal was told of {_run(revive_instances(settings))} open instances, pulses and runs.", err=True)
+
+
+@app.command()
+def mcp(
+    url: Annotated[
+        str, typer.Option(envvar="PINGPULSE_URL", help="The gateway whose tools these are.")
+    ] = "http://localhost:8000",
+    http: Annotated[bool, typer.Option("--http", help="Serve streamable HTTP instead of standard input.")] = False,
+    host: Annotated[str, typer.Option(help="With --http: the address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="With --http: the port; 0 takes a free one.", min=0, max=65535)] = 8808,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="With --http: a name that clients reach it by, behind a proxy. May be given more than once."),
+    ] = None,
+) -> None:
+    """Tools for AI agents, over the Model Context Protocol. The key is in PINGPULSE_API_KEY."""
+    from cli.environment import load_settings
+
+    _configure_logging(load_settings())
+    from cli.mcp_server.serving import serve_http, serve_stdio
+
+    key = os.environ.get("PINGPULSE_API_KEY", "").strip() or None
+    if http:
+        serve_http(url, key, host, port, allow_host or ())
+    else:
+        serve_stdio(url, key)
+
+
+@app.command("exec", cls=HandedOver)
+def execute(context: typer.Context) -> None:
+    """Run a job, and tell a gateway how it went. As the script at /cli does, for hosts without Python."""
+    hand_over("exec", context.args)
+
+
+@app.command(cls=HandedOver)
+def ping(context: typer.Context) -> None:
+    """Send one ping to a gateway."""
+    hand_over("ping", context.args)
+
+
+@app.command("approve-wait", cls=HandedOver)
+def approve_wait(context: typer.Context) -> None:
+    """Wait at a gateway until people have decided, or ask them first."""
+    hand_over("approve-wait", context.args)
 
 
 @keys_app.command("create")

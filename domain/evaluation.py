@@ -105,7 +105,7 @@ def evaluate(state: InstanceState) -> InstanceView:
     return InstanceView(
         status=standing.status,
         stages={path: stages[path] for path in sorted(stages, key=paths.sort_key)},
-        changed_at=standing.finished_at or _counted(state, state.last_ping_at),
+        changed_at=standing.finished_at or _changed_at(state),
         failure_reason=standing.reason,
         completed_at=standing.finished_at,
         closes_at=standing.closes_at,
@@ -124,8 +124,15 @@ def stand(state: InstanceState) -> Standing:
         # Nothing can heal it, so it has no grace.
         closing = Deadline(state.terminated_at, "closes")
         return Standing(
-            InstanceStatus.TERMINATED, None, state.terminated_at, state.terminated_at, next_deadline=closing
+            InstanceStatus.TERMINATED,
+            state.termination_reason,
+            state.terminated_at,
+            state.terminated_at,
+            next_deadline=closing,
         )
+    if state.pause is not None:
+        # Whatever else it is, that waits until it is resumed: nothing is due, and nothing closes.
+        return Standing(InstanceStatus.PAUSED, state.pause.reason)
     if failure := _first_failure(state):
         path, failed_at = failure
         error = shorten(state.stages[path].error, text_room(state))
@@ -157,7 +164,7 @@ def _finished(
     reason: str | None = None,
     passed: tuple[Deadline, ...] = (),
 ) -> Standing:
-    closes_at = due(at, state.definition.grace_period_seconds, state.outages)
+    closes_at = due(at, state.definition.grace_period_seconds, state.still)
     return Standing(status, reason, at, closes_at, Deadline(closes_at, "closes"), passed)
 
 
@@ -218,6 +225,12 @@ def _counted(state: InstanceState, at: datetime | None) -> datetime:
     return max(at or begun_at, begun_at)
 
 
+def _changed_at(state: InstanceState) -> datetime:
+    """When an instance that goes on got to where it is."""
+    last = _counted(state, state.last_ping_at)
+    return last if state.pause is None else max(last, state.pause.start)
+
+
 def _first_failure(state: InstanceState) -> tuple[str, datetime] | None:
     failed = [(facts.last, path) for path, facts in state.stages.items() if facts.status is PingStatus.FAILED]
     if not failed:
@@ -262,7 +275,7 @@ def _deadlines(
     missing: list[str],
     reached_at: datetime | None,
 ) -> Iterator[Deadline]:
-    definition, outages = state.definition, state.outages
+    definition, outages = state.definition, state.still
     if state.begun_at is None:
         return
     last_ping_at = _counted(state, state.last_ping_at)

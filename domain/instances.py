@@ -65,6 +65,7 @@ class StageFacts:
     error: str | None = None
     name: Stamped | None = None
     agent: Stamped | None = None
+    visits: int = 1
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,19 @@ class Outage:
 
     start: datetime
     end: datetime
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A time in which the circuit breaker let no pings in; deadlines move by it. It goes on while it has no `end`.
+
+    `cause` names the line that was crossed (`domain.budgets.Crossing.key`).
+    """
+
+    start: datetime
+    reason: str
+    cause: str
+    end: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +112,29 @@ class InstanceState:
     terminated_at: datetime | None = None
     begins_with_ping: bool = False
     first_ping_at: datetime | None = None
+    pauses: tuple[Pause, ...] = ()
+    """In their order; only the last may go on still."""
+    termination_reason: str | None = None
+    """Why the circuit breaker ended it; None if something else did."""
+
+    @property
+    def pause(self) -> Pause | None:
+        """The pause that it is in."""
+        return self.pauses[-1] if self.pauses and self.pauses[-1].end is None else None
+
+    @property
+    def still(self) -> tuple[Outage, ...]:
+        """The times that do not count for deadlines, in order and apart from one another."""
+        if not self.pauses:
+            return self.outages
+        paused = (Outage(pause.start, pause.end) for pause in self.pauses if pause.end is not None)
+        times: list[Outage] = []
+        for time in sorted((*self.outages, *paused), key=lambda outage: outage.start):
+            if times and time.start <= times[-1].end:
+                times[-1] = Outage(times[-1].start, max(times[-1].end, time.end))
+            else:
+                times.append(time)
+        return tuple(times)
 
     @property
     def begun_at(self) -> datetime | None:
@@ -151,6 +188,7 @@ def _merge_stage(facts: StageFacts | None, ping: PingFact, stamp: Stamp) -> Stag
         error=ping.error if is_latest else facts.error,
         name=_latest(facts.name, name),
         agent=_latest(facts.agent, agent),
+        visits=facts.visits + 1,
     )
 
 
@@ -158,6 +196,15 @@ def _latest(one: Stamped | None, other: Stamped | None) -> Stamped | None:
     if one is None or other is None:
         return one or other
     return max(one, other, key=lambda stamped: stamped.stamp)
+
+
+def paused(state: InstanceState, at: datetime, reason: str, cause: str) -> InstanceState:
+    return replace(state, pauses=(*state.pauses, Pause(at, reason, cause)))
+
+
+def terminated(state: InstanceState, at: datetime, reason: str) -> InstanceState:
+    """Ended by the circuit breaker."""
+    return replace(state, terminated_at=at, termination_reason=reason)
 
 
 def confirm(state: InstanceState, until: datetime) -> InstanceState:

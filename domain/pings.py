@@ -89,6 +89,8 @@ class Report:
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+    reservation_id: str | None = None
+    """The money that was set aside for what it reports."""
 
     @property
     def tells_costs(self) -> bool:
@@ -108,9 +110,13 @@ class Report:
 _FAILED: Final = frozenset(
     {"failed", "fail", "failure", "error", "errored", "exception", "critical", "fatal", "down", "broken", "crashed"}
     | {"ko", "nok", "no", "not_ok", "unhealthy", "panic", "bad", "exited"}
-    | {"timeout", "timed_out", "cancelled", "canceled", "aborted", "killed", "upstream_failed", "false"}
+    | {"timeout", "timed_out", "cancelled", "canceled", "aborted", "killed", "false"}
+    | {"upstream_failed", "dag_failed"}
 )
-_PENDING: Final = frozenset({"pending", "started", "starting", "start", "running", "in_progress", "queued", "waiting"})
+_PENDING: Final = frozenset(
+    {"pending", "started", "starting", "start", "running", "in_progress", "queued", "waiting"}
+    | {"scheduled", "deferred", "restarting", "up_for_retry", "up_for_reschedule"}
+)
 
 
 def understand_status(value: object) -> PingStatus:
@@ -136,7 +142,7 @@ def understand_status(value: object) -> PingStatus:
 _NOTHING_SAID: Final = Report()
 _UNDERSTOOD: Final = frozenset(
     {"status", "exit_code", "error", "duration", "duration_ms", "handoff_reason"}
-    | {"model_id", "model", "usage", "usageMetadata", "usage_metadata", "cost_usd", "tool_calls"}
+    | {"model_id", "model", "usage", "usageMetadata", "usage_metadata", "cost_usd", "tool_calls", "reservation_id"}
 )
 
 
@@ -163,6 +169,7 @@ def understand(payload: Mapping[str, Any]) -> Report:
         cached_tokens=usage.cached_tokens,
         cache_write_tokens=usage.cache_write_tokens,
         reasoning_tokens=usage.reasoning_tokens,
+        reservation_id=_short_text(payload, "reservation_id"),
     )
 
 

@@ -7,7 +7,14 @@ from domain.errors import DomainError, InvalidRequest, NotFound
 from domain.instances import FINISHED, InstanceState, InstanceStatus
 from domain.pings import PingFact, PingStatus
 from domain.reports import LastReport, is_repetition
-from domain.verdicts import InstanceClosed, NoOpenInstance, judge
+from domain.verdicts import (
+    DailyBudgetExceeded,
+    InstanceClosed,
+    InstancePaused,
+    InstanceTerminated,
+    NoOpenInstance,
+    judge,
+)
 from domain.workflows import WorkflowDefinition, WorkflowKind
 
 
@@ -16,7 +23,8 @@ class Candidate:
     """An instance a ping may belong to.
 
     `first_stage_seen`: whether a static instance had a healthy stage 1 already; `is_strict`: by the definition that
-    it was opened with. `report` is the latest that told of all of it, of those that are named by an external id.
+    it was opened with. `reason` is why it failed, or why the circuit breaker stopped it. `report` is the latest that
+    told of all of it, of those that are named by an external id.
     """
 
     id: str
@@ -25,6 +33,15 @@ class Candidate:
     first_stage_seen: bool = True
     is_strict: bool = False
     report: LastReport | None = None
+    reason: str | None = None
+
+    def stopped(self, workflow_id: str) -> DomainError | None:
+        """What its pings are answered with, if the circuit breaker has stopped it."""
+        if self.status is InstanceStatus.PAUSED:
+            return InstancePaused.of(workflow_id, self.id, self.reason)
+        if self.status is InstanceStatus.TERMINATED and self.reason is not None:
+            return InstanceTerminated.of(workflow_id, self.id, self.reason)
+        return None
 
     def is_closed(self, now: datetime) -> bool:
         return self.closes_at is not None and now > self.closes_at
@@ -60,6 +77,10 @@ class Request:
     start: bool = False
     instance_id: str | None = None
     external: External | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.external is not None and self.external.is_whole
 
 
 @dataclass(frozen=True)
@@ -120,20 +141,39 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Refuse:
-    """Not taken. `journaled`: kept in the failed queue, so that it can be investigated."""
+    """Not taken. `journaled`: kept in the failed queue, so that it can be investigated; as a ping of the instance, if
+    there is one that it was for."""
 
     error: DomainError
     journaled: bool = False
+    instance_id: str | None = None
 
 
 Route = Join | Open | CreateAndOpen | KeepEarly | Repeat | Refuse
 
 
 def route(
+    request: Request,
+    definition: WorkflowDefinition | None,
+    newest: Candidate | None,
+    named: Candidate | None,
+    *,
+    day_stop: str | None = None,
+) -> Route:
+    """Decides. `newest` is the newest open instance or, without one, the newest still in its grace period or else one
+    that the circuit breaker ended and none has followed; `named` the one that `request.instance_id` names, or else its
+    external id, if it is of this workflow. `day_stop` is why nothing may be opened today: the workflow's daily limit is
+    spent. What is reported as a whole is over: it is too late to stop it."""
+    way = _route(request, definition, newest, named)
+    if day_stop is None or not isinstance(way, Open) or request.is_whole:
+        return way
+    message = f"{day_stop}. No run is opened before the next day, or before the limit is raised."
+    return Refuse(DailyBudgetExceeded(message), journaled=True)
+
+
+def _route(
     request: Request, definition: WorkflowDefinition | None, newest: Candidate | None, named: Candidate | None
 ) -> Route:
-    """Decides. `newest` is the newest open instance or, without one, the newest still in its grace period;
-    `named` the one that `request.instance_id` names or else its external id, if it is of this workflow."""
     if definition is None:
         return _unknown_workflow(request)
     if definition.kind is not request.kind:
@@ -177,6 +217,8 @@ def _unknown_workflow(request: Request) -> Route:
 def _to_named(request: Request, named: Candidate | None) -> Route:
     if named is None:
         return Refuse(NotFound(f"There is no instance {request.instance_id} in workflow {request.workflow_id}."))
+    if (stopped := named.stopped(request.workflow_id)) is not None:
+        return Refuse(stopped, journaled=True, instance_id=named.id)
     if named.closes_at is not None and named.is_closed(request.fact.at):
         closed_at = named.closes_at.isoformat()
         return Refuse(InstanceClosed(f"Instance {named.id} closed at {closed_at}; open a new one to go on."))
@@ -194,6 +236,9 @@ def _to_external(
     if named is None:
         return _open(request, definition)
     is_over = named.is_closed(request.fact.at) and named.is_strict
+    stopped = named.stopped(request.workflow_id)
+    if stopped is not None and not external.is_whole:
+        return Refuse(stopped, journaled=True, instance_id=named.id)
     if is_over or named.status is InstanceStatus.TERMINATED:
         return Refuse(InstanceClosed(f"Instance {named.id} has ended; use another id for what comes after it."))
     report = named.report if external.is_whole else None
@@ -206,18 +251,23 @@ def _dynamic(request: Request, definition: WorkflowDefinition, newest: Candidate
     if request.start:
         return _open(request, definition)
     if newest is not None:
-        return Join(newest.id)
+        return _to_newest(request, newest)
     return _no_open_instance(definition, "start=yes") if definition.is_strict else KeepEarly()
 
 
 def _static(request: Request, definition: WorkflowDefinition, newest: Candidate | None) -> Route:
     if request.fact.path == "1":
-        if newest is not None and not newest.first_stage_seen:
+        if newest is not None and not newest.first_stage_seen and newest.stopped(request.workflow_id) is None:
             return Join(newest.id)
         return _open(request, definition)
     if newest is not None:
-        return Join(newest.id)
+        return _to_newest(request, newest)
     return _no_open_instance(definition, "stage=1") if definition.is_strict else _open(request, definition)
+
+
+def _to_newest(request: Request, newest: Candidate) -> Route:
+    stopped = newest.stopped(request.workflow_id)
+    return Join(newest.id) if stopped is None else Refuse(stopped, journaled=True, instance_id=newest.id)
 
 
 def _open(request: Request, definition: WorkflowDefinition) -> Route:

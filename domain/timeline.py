@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from domain.evaluation import InstanceView, evaluate
-from domain.instances import InstanceState, Outage, Stamp, fold
+from domain.instances import InstanceState, Outage, Pause, Stamp, fold
 from domain.pings import Outcome, PingFact, PingStatus
 
 SHOWN: Final = (Outcome.ACCEPTED, Outcome.REJECTED)
@@ -74,9 +74,20 @@ def as_of(
     its termination, has not happened yet.
     """
     ended_at = opened.terminated_at
-    state = replace(opened, terminated_at=ended_at if ended_at is not None and ended_at <= last.at else None)
+    is_ended = ended_at is not None and ended_at <= last.at
+    state = replace(
+        opened,
+        terminated_at=ended_at if is_ended else None,
+        termination_reason=opened.termination_reason if is_ended else None,
+        pauses=tuple(_pause_at(pause, last.at) for pause in opened.pauses if pause.start <= last.at),
+    )
     by_then = (ping for ping in pings if Stamp(ping.at, ping.id) <= last)
     return evaluate(fold(state, by_then, until=last.at, outages=outages))
+
+
+def _pause_at(pause: Pause, at: datetime) -> Pause:
+    """As it was known then."""
+    return pause if pause.end is not None and pause.end <= at else replace(pause, end=None)
 
 
 def step_before(at: datetime, times: Sequence[datetime], first: int = 0) -> int | None:

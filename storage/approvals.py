@@ -41,6 +41,7 @@ MAX_SHOWN: Final = 300
 class Approval(Base):
     """One approval. All but the request itself is written by `storage.deciding`, under a lock of this row.
 
+    `resumes`: it was asked because the instance was paused, which goes on if this is approved.
     `requesters` are the names by which `forbid_self` knows whoever asked. `callback_url` and `callback_secret` are
     encrypted. `expires_at` and `escalate_at` move by the time in which no gateway lived. `reminders` are in seconds
     after the request; `reminded` and `escalated_at` say what was done of that. `revision` counts what happened here,
@@ -78,6 +79,7 @@ class Approval(Base):
     workflow_id: Mapped[str | None]
     instance_id: Mapped[str | None]
     stage_path: Mapped[str | None]
+    resumes: Mapped[bool] = mapped_column(default=False, server_default="false")
     callback_url: Mapped[bytes | None]
     callback_secret: Mapped[bytes | None]
     idempotency_key: Mapped[str | None]

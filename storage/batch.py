@@ -42,11 +42,13 @@ class Batch:
         if external is not None:
             candidate = external.candidate
         newest = known.newest if known is not None else None
-        match routing.route(request, known.definition if known else None, newest, candidate):
-            case Refuse(error, journaled):
+        definition = known.definition if known is not None else None
+        day_stop = known.day_stop if known is not None else None
+        match routing.route(request, definition, newest, candidate, day_stop=day_stop):
+            case Refuse(error, journaled, instance_id):
                 if not journaled:
                     return error
-                return stage_row(ping, Outcome.REJECTED, InstanceStatus.PENDING, rejection=error)
+                return stage_row(ping, Outcome.REJECTED, InstanceStatus.PENDING, instance_id, rejection=error)
             case KeepEarly():
                 return self._keep_early(ping)
             case Join(instance_id):
@@ -58,7 +60,7 @@ class Batch:
             case Open():
                 assert known is not None
                 assert known.definition is not None
-                return self._open(ping, known.definition)
+                return self._open(ping, known.definition, has_budget=known.has_budget)
             case CreateAndOpen():
                 definition = WorkflowDefinition(
                     id=request.workflow_id,
@@ -78,7 +80,7 @@ class Batch:
             self.first_stage_seen.append(instance_id)
             if known is not None and known.newest is not None and known.newest.id == instance_id:
                 known.newest = replace(candidate, first_stage_seen=True)
-        if candidate.is_strict:
+        if candidate.is_strict or (known is not None and known.has_budget and not stage_request(ping).is_whole):
             return stage_row(ping, Outcome.PENDING, candidate.status, instance_id)
         status = self._status_after(fact, instance_id, candidate.status)
         return stage_row(ping, Outcome.ACCEPTED, status, instance_id)
@@ -91,7 +93,7 @@ class Batch:
         self._early.setdefault(workflow_id, []).append(row)
         return row
 
-    def _open(self, ping: NewPing, definition: WorkflowDefinition) -> Row:
+    def _open(self, ping: NewPing, definition: WorkflowDefinition, *, has_budget: bool = False) -> Row:
         self._lock(definition.id)
         fact = ping.request.fact
         candidate = Candidate(
@@ -101,15 +103,15 @@ class Batch:
             is_strict=definition.is_strict,
         )
         if stage_request(ping).external is not None:
-            return self._open_external(ping, definition, candidate)
-        self.routes.workflows[definition.id] = WorkflowRoute(definition.account_id, definition, candidate)
+            return self._open_external(ping, definition, candidate, has_budget=has_budget)
+        self.routes.workflows[definition.id] = WorkflowRoute(definition.account_id, definition, candidate, has_budget)
         if definition.is_static:
             self.routes.states[candidate.id] = InstanceState(candidate.id, definition, fact.at)
         if definition.grace_period_seconds > 0:
             for early in self._early.pop(definition.id, []):
                 early.outcome, early.status, early.instance_id = Outcome.ACCEPTED, InstanceStatus.RUNNING, candidate.id
                 early.subject = instance_subject(definition.id, candidate.id)
-        outcome = Outcome.PENDING if definition.is_strict else Outcome.ACCEPTED
+        outcome = Outcome.PENDING if definition.is_strict or has_budget else Outcome.ACCEPTED
         status = self._status_after(fact, candidate.id, InstanceStatus.RUNNING)
         return stage_row(ping, outcome, status, candidate.id, opened=definition)
 
@@ -119,13 +121,17 @@ class Batch:
             return None
         return self.routes.external.get((request.workflow_id, request.external.id))
 
-    def _open_external(self, ping: NewPing, definition: WorkflowDefinition, candidate: Candidate) -> Row:
+    def _open_external(
+        self, ping: NewPing, definition: WorkflowDefinition, candidate: Candidate, *, has_budget: bool
+    ) -> Row:
         """One that takes no pings but those that name it, early ones neither."""
         request = stage_request(ping)
-        self.routes.workflows.setdefault(definition.id, WorkflowRoute(definition.account_id, definition, None))
+        route = WorkflowRoute(definition.account_id, definition, None, has_budget)
+        self.routes.workflows.setdefault(definition.id, route)
         if definition.is_static:
             self.routes.states[candidate.id] = InstanceState(candidate.id, definition, request.fact.at)
-        outcome = Outcome.PENDING if definition.is_strict else Outcome.ACCEPTED
+        is_judged = definition.is_strict or (has_budget and not request.is_whole)
+        outcome = Outcome.PENDING if is_judged else Outcome.ACCEPTED
         status = self._status_after(request.fact, candidate.id, InstanceStatus.RUNNING)
         row = stage_row(ping, outcome, status, candidate.id, opened=definition)
         opened = ExternalInstance(candidate)

@@ -1,4 +1,4 @@
-"""What pings cost, summed up while they are kept: by day and by instance."""
+"""What pings cost, summed up while they are kept: by day, by instance and by workflow."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -54,6 +54,16 @@ class InstanceCost(Base):
     __table_args__ = (Index("ix_instance_costs_workflow_id_day", "workflow_id", "day"),)
 
 
+class WorkflowDayCost(Base):
+    """The same pings of all instances of one workflow on one day."""
+
+    __tablename__ = "workflow_costs"
+
+    workflow_id: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    cost_usd: Mapped[Decimal | None] = mapped_column(Numeric)
+
+
 TOKENS: Final = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 
 COUNTED_COLUMNS: Final = (
@@ -100,6 +110,13 @@ def counted(source: str) -> str:
     GROUP BY instance_id, cost_day, workflow_id
     ORDER BY instance_id, cost_day
     ON CONFLICT (instance_id, day) DO UPDATE SET {_ADDED_COUNTS}, {_ADDED_COST}
+), counted_workflows AS (
+    INSERT INTO workflow_costs AS known (workflow_id, day, cost_usd)
+    SELECT workflow_id, cost_day, sum(cost_usd)
+    FROM costly WHERE workflow_id IS NOT NULL
+    GROUP BY workflow_id, cost_day
+    ORDER BY workflow_id, cost_day
+    ON CONFLICT (workflow_id, day) DO UPDATE SET {_ADDED_COST}
 )"""
 
 

@@ -30,9 +30,10 @@ NO_GATEWAY: Final = 0
 """Of the pings that no gateway has received here."""
 
 _LOCAL: Final = frozenset(
-    {"id", "gateway_id", "account_id", "workflow_id", "instance_id", "subject", "run_id", "cost_day"}
+    {"id", "gateway_id", "account_id", "workflow_id", "instance_id", "subject", "run_id"}
+    | {"cost_day", "budget", "reservation_id"}
 )
-"""What says where a ping is, not what it is: whose day its cost falls on, too."""
+"""What says where a ping is, not what it is: whose day its cost falls on, and what its budget was, too."""
 
 KEPT: Final = tuple(column.name for column in Ping.__table__.columns if column.name not in _LOCAL)
 """The columns that are exported of each ping, and imported again."""

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, delete, or_, select, tuple_, update
+from sqlalchemy import BigInteger, ForeignKey, Index, Numeric, delete, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.evaluation import Change, StageView
 from domain.forks import Origin
-from domain.instances import FINISHED, InstanceState, InstanceStatus
+from domain.instances import FINISHED, InstanceState, InstanceStatus, Pause
 from domain.pings import Outcome
 from domain.subjects import instance_subject
 from domain.workflows import WorkflowDefinition
@@ -30,6 +31,8 @@ class Instance(Base):
     steps before; or if it is known by what its caller calls it (see `domain.routing.External`). It takes no pings but
     those that name it. No foreign keys, so that each of them may be forgotten by itself. `opened_at` is when it was
     made: its deadlines count from there. `started_at` and `ended_at` are its own times, by its caller's clock.
+    `pauses` are `domain.instances.Pause`, as JSON. `budget_limit_usd` is what a resume allowed it. `is_unheard`: it was
+    changed by others than its workflow, which has not loaded it since.
     `imported` is where one that was imported comes from, and what is known there alone: see `storage.exports`.
     """
 
@@ -59,6 +62,9 @@ class Instance(Base):
     correlation_id: Mapped[str | None]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    pauses: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list, server_default="[]")
+    budget_limit_usd: Mapped[Decimal | None] = mapped_column(Numeric)
+    is_unheard: Mapped[bool] = mapped_column(default=False, server_default="false")
 
     __table_args__ = (
         # Without forks and reruns: they take none of the pings that look for their instance.
@@ -87,6 +93,7 @@ class Instance(Base):
         ),
         Index("ix_instances_workflow_id_closes_at", "workflow_id", "closes_at"),
         Index("ix_instances_workflow_id_opened_at", "workflow_id", "opened_at", "id"),
+        Index("ix_instances_unheard", "opened_at", postgresql_where="is_unheard"),
     )
 
     def rules(self) -> WorkflowDefinition:
@@ -101,7 +108,29 @@ class Instance(Base):
             self.opened_at,
             terminated_at=self.completed_at if self.status == InstanceStatus.TERMINATED else None,
             begins_with_ping=self.origin == Origin.RERUN,
+            pauses=self.pauses_made(),
+            termination_reason=self.failure_reason if self.status == InstanceStatus.TERMINATED else None,
         )
+
+    def pauses_made(self) -> tuple[Pause, ...]:
+        return tuple(_pause(**pause) for pause in self.pauses)
+
+
+def _pause(start: str, reason: str, cause: str, end: str | None) -> Pause:
+    return Pause(datetime.fromisoformat(start), reason, cause, datetime.fromisoformat(end) if end else None)
+
+
+def pauses_as_json(pauses: Iterable[Pause]) -> list[dict[str, Any]]:
+    """As the column has them."""
+    return [
+        {
+            "start": pause.start.isoformat(),
+            "reason": pause.reason,
+            "cause": pause.cause,
+            "end": pause.end.isoformat() if pause.end else None,
+        }
+        for pause in pauses
+    ]
 
 
 _BY_A_PING = or_(Instance.origin.is_(None), Instance.origin == Origin.EXTERNAL)
@@ -235,6 +264,21 @@ async def terminate_instances(session: AsyncSession, workflow_id: str, now: date
         .returning(Instance.id)
     )
     return list(ended.all())
+
+
+async def mark_heard(session: AsyncSession, instance: Instance) -> None:
+    """Its workflow knows it as it is in this session, unless it was changed since."""
+    await session.execute(
+        update(Instance)
+        .where(Instance.id == instance.id, Instance.version == instance.version)
+        .values(is_unheard=False)
+    )
+
+
+async def list_unheard(session: AsyncSession, limit: int) -> list[tuple[str, str]]:
+    """The workflow and the id of instances whose workflow is to be told that they were changed."""
+    query = select(Instance.workflow_id, Instance.id).where(Instance.is_unheard).order_by(Instance.opened_at)
+    return [(row[0], row[1]) for row in await session.execute(query.limit(limit))]
 
 
 async def forget_if_never_begun(session: AsyncSession, instance_id: str) -> None:

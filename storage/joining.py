@@ -40,6 +40,7 @@ current AS (
         WHERE workflow_id = w.id AND closes_at IS NULL AND origin IS NULL
         ORDER BY opened_at DESC, id DESC LIMIT 1
     ) newest ON newest.id = j.instance_id AND newest.status = 'running'
+    WHERE NOT EXISTS (SELECT FROM budgets b WHERE b.workflow_id = j.workflow_id AND b.enabled)
 ),
 targets AS (SELECT DISTINCT pulse_id, pulse_revision FROM incoming WHERE pulse_id IS NOT NULL),
 current_targets AS (
@@ -143,7 +144,7 @@ class JoiningConnection:
         Raises psycopg.Error if nothing could be kept, and ConnectionLost.
         """
         parameters = {"gateway_id": self._gateway_id, "rows": documents(rows)}
-        has_costs = any(row.ping.cost is not None for row in rows)
+        has_costs = any(row.ping.has_costs for row in rows)
         statement = _KEEP_IF_CURRENT_WITH_COSTS if has_costs else _KEEP_IF_CURRENT
         connection = await self._connected()
         server_process = connection.info.backend_pid

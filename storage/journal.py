@@ -124,7 +124,7 @@ async def _insert(session: AsyncSession, gateway_id: int, rows: Sequence[Row]) -
     parameters: dict[str, Any] = {"gateway_id": gateway_id, "rows": documents(rows)}
     adopted = [fact.id for row in rows for fact in row.adopted]
     statement = _INSERT
-    if adopted or any(row.ping.cost is not None for row in rows):
+    if adopted or any(row.ping.has_costs for row in rows):
         statement, parameters["adopted"] = _INSERT_WITH_COSTS, adopted
     inserted = await session.execute(statement, parameters)
     return list(inserted.scalars())

@@ -10,6 +10,7 @@ from sqlalchemy import JSON, BigInteger, Identity, Index, Numeric, and_, delete,
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from domain.budgets import report_as_json, report_from_json
 from domain.instances import InstanceStatus
 from domain.pings import Outcome, PingFact, PingStatus
 from domain.verdicts import Verdict
@@ -30,6 +31,8 @@ class Ping(Base):
     ping of the instance that was forked; it was never sent, and its cost is that of the original.
     `cost_source`: by whose word it costs what it does, as `domain.prices.Source`; None if it says nothing of costs.
     `cost_day` is the day on which that is counted. `price_version` is of which table, or which own price.
+    `budget` is how its instance stood to its budget then, as it was answered (`domain.budgets.BudgetReport`);
+    `reservation_id` names the money that was set aside for it.
     """
 
     __tablename__ = "pings"
@@ -72,6 +75,8 @@ class Ping(Base):
     cost_source: Mapped[str | None]
     price_version: Mapped[str | None]
     cost_day: Mapped[date | None]
+    budget: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    reservation_id: Mapped[str | None]
 
     __table_args__ = (
         Index("ix_pings_instance_id", "instance_id", "received_at", "id"),
@@ -193,6 +198,7 @@ async def decide(session: AsyncSession, verdicts: Sequence[Verdict]) -> Decided:
                 reason=verdict.message,
                 expected_stage=verdict.expected,
                 answered_status=verdict.instance_status,
+                budget=report_as_json(verdict.budget),
             )
             .returning(Ping.id)
         )
@@ -245,6 +251,7 @@ def verdict_of(ping: Ping) -> Verdict | None:
         code=ping.reason_code,
         message=ping.reason,
         expected=ping.expected_stage,
+        budget=report_from_json(ping.budget),
     )
 
 

@@ -22,42 +22,41 @@ from storage.workflows import definition_from
 MAX_COUNTED: Final = 200
 """Pings of an instance that are read to tell its exact status; that of a busier one is only predicted."""
 
-_ROUTES = text("""
+_CANDIDATE = """id, status, closes_at, first_stage_seen, failure_reason,
+    definition ->> 'validation_mode' = 'strict' AS is_strict, definition ->> 'kind' = 'static' AS is_static"""
+_NEWEST = ("id", "status", "closes_at", "first_stage_seen", "failure_reason", "is_strict", "is_static")
+
+_ROUTES = text(f"""
 SELECT w.id, w.account_id, w.kind, w.name, w.slug, w.tags, w.validation_mode, w.stages, w.stage_timeout_seconds,
        w.instance_timeout_seconds, w.idle_timeout_seconds, w.grace_period_seconds, w.deleted_at,
-       coalesce(o.id, g.id) AS newest_id, coalesce(o.status, g.status) AS newest_status,
-       coalesce(o.closes_at, g.closes_at) AS newest_closes_at,
-       coalesce(o.first_stage_seen, g.first_stage_seen) AS newest_first_stage_seen,
-       coalesce(o.is_strict, g.is_strict) AS newest_is_strict,
-       coalesce(o.is_static, g.is_static) AS newest_is_static
+       b.workflow_id IS NOT NULL AS has_budget, CASE WHEN b.stopped_until > :now THEN b.stop_reason END AS day_stop,
+       {", ".join(f"coalesce(o.{name}, g.{name}, s.{name}) AS newest_{name}" for name in _NEWEST)}
 FROM workflows w
+LEFT JOIN budgets b ON b.workflow_id = w.id AND b.enabled
 LEFT JOIN LATERAL (
-    SELECT id, status, closes_at, first_stage_seen, definition ->> 'validation_mode' = 'strict' AS is_strict,
-           definition ->> 'kind' = 'static' AS is_static
-    FROM instances
+    SELECT {_CANDIDATE} FROM instances
     WHERE workflow_id = w.id AND closes_at IS NULL AND origin IS NULL
     ORDER BY opened_at DESC, id DESC LIMIT 1
 ) o ON true
 LEFT JOIN LATERAL (
-    SELECT id, status, closes_at, first_stage_seen, definition ->> 'validation_mode' = 'strict' AS is_strict,
-           definition ->> 'kind' = 'static' AS is_static
-    FROM instances
+    SELECT {_CANDIDATE} FROM instances
     WHERE o.id IS NULL AND workflow_id = w.id AND closes_at >= :now AND origin IS NULL
     ORDER BY opened_at DESC, id DESC LIMIT 1
 ) g ON true
+LEFT JOIN LATERAL (
+    SELECT {_CANDIDATE} FROM instances
+    WHERE o.id IS NULL AND g.id IS NULL AND workflow_id = w.id AND origin IS NULL
+    ORDER BY opened_at DESC, id DESC LIMIT 1
+) s ON s.status = 'terminated' AND s.failure_reason IS NOT NULL
 WHERE w.id = ANY(:workflow_ids)
 """)
 
-_NAMED = text("""
-SELECT id, workflow_id, status, closes_at, first_stage_seen, definition ->> 'validation_mode' = 'strict' AS is_strict,
-       definition ->> 'kind' = 'static' AS is_static
-FROM instances WHERE id = ANY(:instance_ids)
-""")
+_NAMED = text(f"SELECT {_CANDIDATE}, workflow_id FROM instances WHERE id = ANY(:instance_ids)")
 
 _EXTERNAL = text("""
 SELECT i.id, i.workflow_id, i.external_id, i.status, i.closes_at, i.first_stage_seen,
        i.definition ->> 'validation_mode' = 'strict' AS is_strict, i.definition ->> 'kind' = 'static' AS is_static,
-       i.ended_at, p.id AS ping_id, p.status AS ping_status
+       i.failure_reason, i.ended_at, p.id AS ping_id, p.status AS ping_status
 FROM unnest(CAST(:workflow_ids AS text[]), CAST(:external_ids AS text[])) AS asked (workflow_id, external_id)
 JOIN instances i ON i.workflow_id = asked.workflow_id AND i.external_id = asked.external_id
 LEFT JOIN LATERAL (
@@ -81,11 +80,16 @@ ORDER BY i.id
 
 @dataclass
 class WorkflowRoute:
-    """A workflow and the instance that its pings go to; changed in place as a batch opens instances."""
+    """A workflow and the instance that its pings go to; changed in place as a batch opens instances.
+
+    With a budget, its pings wait for a verdict. `day_stop` is why no instance may be opened today.
+    """
 
     account_id: str
     definition: WorkflowDefinition | None
     newest: Candidate | None
+    has_budget: bool = False
+    day_stop: str | None = None
 
 
 @dataclass(frozen=True)
@@ -177,11 +181,12 @@ def _fact(row: Mapping[str, Any]) -> PingFact:
 
 
 def _workflow_route(row: dict[str, Any], unclear: dict[str, InstanceStatus]) -> WorkflowRoute:
-    deleted_at = row.pop("deleted_at")
+    deleted_at, has_budget, day_stop = row.pop("deleted_at"), row.pop("has_budget"), row.pop("day_stop")
     newest = {name.removeprefix("newest_"): row.pop(name) for name in list(row) if name.startswith("newest_")}
     if deleted_at is not None:
         return WorkflowRoute(row["account_id"], None, None)
-    return WorkflowRoute(row["account_id"], definition_from(row), _candidate(newest, unclear) if newest["id"] else None)
+    candidate = _candidate(newest, unclear) if newest["id"] else None
+    return WorkflowRoute(row["account_id"], definition_from(row), candidate, has_budget, day_stop)
 
 
 def _candidate(row: Mapping[str, Any], unclear: dict[str, InstanceStatus]) -> Candidate:
@@ -190,4 +195,6 @@ def _candidate(row: Mapping[str, Any], unclear: dict[str, InstanceStatus]) -> Ca
     is_moving = status not in (InstanceStatus.PAUSED, InstanceStatus.TERMINATED)
     if is_moving and not row["is_strict"] and (row["is_static"] or status is InstanceStatus.FAILED):
         unclear[row["id"]] = status
-    return Candidate(row["id"], status, row["closes_at"], row["first_stage_seen"], row["is_strict"])
+    return Candidate(
+        row["id"], status, row["closes_at"], row["first_stage_seen"], row["is_strict"], row["failure_reason"]
+    )

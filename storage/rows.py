@@ -30,6 +30,11 @@ class NewPing:
     idempotency_key: str | None = None
     cost: Cost | None = None
 
+    @property
+    def has_costs(self) -> bool:
+        """Whether it has anything in the columns that are about costs."""
+        return self.cost is not None or self.report.reservation_id is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -119,6 +124,7 @@ _COST_COLUMNS: Final = {
     "cost_source": "text",
     "price_version": "text",
     "cost_day": "date",
+    "reservation_id": "text",
 }
 """What a ping has in the journal if it says anything of costs. Batches without such a ping have a statement that does
 not know of costs at all."""
@@ -181,6 +187,8 @@ def _document(position: int, row: Row) -> dict[str, Any]:
         "pulse_id": row.target.id if row.target else None,
         "pulse_revision": row.target.definition.revision if row.target else None,
     }
+    if report.reservation_id is not None:
+        document["reservation_id"] = report.reservation_id
     if (cost := ping.cost) is not None:
         document |= {
             "cost_usd": None if cost.cost_usd is None else f"{cost.cost_usd:f}",

@@ -6,9 +6,11 @@ from storage.approval_access import ApprovalCode, ApprovalNonce
 from storage.approval_audit import AuditEntry
 from storage.approvals import Approval, ApprovalVote
 from storage.base import Base
+from storage.budgets import BudgetRow
 from storage.channels import Attachment, Channel
 from storage.comparisons import ComparisonRow
-from storage.costs import CostRollup, InstanceCost
+from storage.cost_alerts import CostAlert
+from storage.costs import CostRollup, InstanceCost, WorkflowDayCost
 from storage.gateways import Gateway, Life
 from storage.instances import Instance, Stage
 from storage.keys import ApiKey
@@ -19,6 +21,7 @@ from storage.prices import PriceRow
 from storage.processes import ProcessHook, ProcessRun
 from storage.pulses import Pulse, PulseStanding
 from storage.reruns import RerunInput
+from storage.reservations import Reservation
 from storage.run_standings import RunStandingRow
 from storage.sessions import LoginSession
 from storage.transitions import TransitionRow
@@ -36,8 +39,10 @@ TABLES: tuple[type[Base], ...] = (
     Attachment,
     Attempt,
     AuditEntry,
+    BudgetRow,
     Channel,
     ComparisonRow,
+    CostAlert,
     CostRollup,
     Delivery,
     Gateway,
@@ -55,9 +60,11 @@ TABLES: tuple[type[Base], ...] = (
     Pulse,
     PulseStanding,
     RerunInput,
+    Reservation,
     RunStandingRow,
     Stage,
     TransitionRow,
     User,
     Workflow,
+    WorkflowDayCost,
 )

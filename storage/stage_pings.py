@@ -16,6 +16,7 @@ from domain.instance_alerts import unclaimed_alert, violation_alert
 from domain.instances import InstanceStatus
 from domain.pings import Outcome, PingFact
 from domain.routing import is_first_stage
+from domain.verdicts import STOPPED
 from domain.workflows import WorkflowDefinition
 from storage.alerts import raise_alerts
 from storage.batch import Batch, stage_request
@@ -43,7 +44,7 @@ async def route_stage_pings(
 
 def _violations(batch: Batch, rows: Sequence[Row]) -> Iterator[Alert]:
     for row in rows:
-        if row.rejection is None or row.workflow_id is None:
+        if row.rejection is None or row.workflow_id is None or row.rejection.code in STOPPED:
             continue
         definition = batch.routes.workflows[row.workflow_id].definition
         if definition is not None:

@@ -15,11 +15,12 @@ with workflow.unsafe.imports_passed_through():
         Recording,
         SilenceQuestion,
     )
+    from domain.budgets import Trip
     from domain.evaluation import InstanceView, change_between, evaluate
     from domain.instances import FINISHED, InstanceState, confirm, merge
     from domain.room import fitted, shorten
     from domain.subjects import instance_subject
-    from domain.verdicts import Verdict, judge_all
+    from domain.verdicts import Judgement, Verdict, judge_all
     from temporal_workflows.inbox import MAX_HANDED_ON, Inbox, hand_out, unseen
     from temporal_workflows.inbox import Delivery as Delivery
     from temporal_workflows.options import READ_MODEL
@@ -59,6 +60,7 @@ class InstanceWorkflow:
         self._worked_at = 0
         self._cannot_wait = False
         self._was_ended = False
+        self._was_changed = False
         self._is_gone = False
 
     @workflow.run
@@ -73,6 +75,8 @@ class InstanceWorkflow:
                 self._begin_anew()
             if self._inbox:
                 await self._take_in()
+            elif self._was_changed:
+                await self._load()
             elif await self._is_due():
                 await self._confirm_silence()
             if self._is_closed() and await self._is_idle():
@@ -87,6 +91,10 @@ class InstanceWorkflow:
     @workflow.signal(description="The instance was ended from outside, as Postgres knows.")
     def instance_terminated(self) -> None:
         self._was_ended = True
+
+    @workflow.signal(description="The instance was resumed, or otherwise changed from outside, as Postgres knows.")
+    def instance_changed(self) -> None:
+        self._was_changed = True
 
     @workflow.update
     async def submit_pings(self, delivery: Delivery) -> list[Verdict]:
@@ -111,6 +119,7 @@ class InstanceWorkflow:
 
     async def _load(self) -> None:
         """Begins where Postgres is, without forgetting a ping that has come here: a lost task may have recorded it."""
+        self._was_changed = False
         known = self._inbox.known(self._run.delivered if self._run is not None else {})
         self._run = await workflow.execute_local_activity_method(
             InstanceActivities.load_instance, InstanceQuestion(self._start.instance_id, known), **READ_MODEL
@@ -135,25 +144,28 @@ class InstanceWorkflow:
                 return True
         try:
             await workflow.wait_condition(
-                lambda: bool(self._inbox) or self._was_ended,
+                lambda: bool(self._inbox) or self._was_ended or self._was_changed,
                 timeout=timeout,
                 timeout_summary=shorten(deadline.reason, MAX_SUMMARY_BYTES) if deadline is not None else None,
             )
         except TimeoutError:
             return True
-        return self._was_ended
+        return self._was_ended and not self._was_changed
 
     async def _take_in(self) -> None:
         """Takes in what is in the inbox now."""
         arrivals = self._inbox.arrivals
         self._cannot_wait = self._inbox.size > MAX_HANDED_ON or any(arrival.asked for arrival in arrivals)
         withdrawn: set[int] = set()
+        trip: Trip | None = None
         while True:
             run = self._loaded()
             batch = unseen(arrivals, run.delivered, withdrawn=withdrawn, most_asked=MAX_JUDGED_AT_ONCE)
-            verdicts, state = judge_all(merge(run.state, batch.told), batch.asked)
-            recorded = await self._record(state, batch.delivered, tuple(verdicts))
-            if recorded.is_stale:
+            judgement = judge_all(merge(run.state, batch.told), batch.asked, trip)
+            recorded = await self._record(judgement.state, batch.delivered, judgement, trip)
+            if recorded.must_judge_again:
+                trip = recorded.trip
+            elif recorded.is_stale:
                 await self._load()
                 if self._is_gone:
                     return
@@ -161,7 +173,11 @@ class InstanceWorkflow:
                 # The verdicts on the pings behind a withdrawn one may have relied on it.
                 withdrawn.update(recorded.withdrawn)
             else:
+                verdicts = judgement.verdicts
+                if recorded.reports:
+                    verdicts = tuple(replace(item, budget=recorded.reports.get(item.ping_id)) for item in verdicts)
                 hand_out(verdicts, arrivals)
+                trip = None
                 if batch.is_rest:
                     break
         self._inbox.remove(arrivals)
@@ -188,19 +204,23 @@ class InstanceWorkflow:
             self._rechecks = 0
 
     async def _record(
-        self, state: InstanceState, delivered: dict[int, int], verdicts: tuple[Verdict, ...] = ()
+        self,
+        state: InstanceState,
+        delivered: dict[int, int],
+        judgement: Judgement | None = None,
+        trip: Trip | None = None,
     ) -> Recorded:
         """Makes `state` ours once Postgres knows what is different by it."""
         run, before, after = self._loaded(), self._view, evaluate(state)
         recorded, version = Recorded(), run.version
-        if before != after or verdicts:
+        if before != after or (judgement is not None and judgement.verdicts):
             version += 1
-            change = change_between(self._start.instance_id, version, before, after)
-            recorded = await workflow.execute_local_activity_method(
-                InstanceActivities.record, Recording(change, verdicts), **READ_MODEL
-            )
+            recording = Recording(change_between(self._start.instance_id, version, before, after))
+            if judgement is not None:
+                recording = replace(recording, verdicts=judgement.verdicts, counts=judgement.counts, trip=trip)
+            recorded = await workflow.execute_local_activity_method(InstanceActivities.record, recording, **READ_MODEL)
             self._has_worked()
-            if recorded.is_stale or recorded.withdrawn:
+            if recorded.is_stale or recorded.withdrawn or recorded.must_judge_again:
                 return recorded
         self._run = InstanceSnapshot(state, delivered, version)
         self._view = after
@@ -210,7 +230,7 @@ class InstanceWorkflow:
     async def _is_idle(self) -> bool:
         """Whether nothing is left to do, once the handlers under way are done."""
         await workflow.wait_condition(lambda: bool(self._inbox) or workflow.all_handlers_finished())
-        return not self._inbox and not self._was_ended
+        return not (self._inbox or self._was_ended or self._was_changed)
 
     async def _may_begin_anew(self) -> bool:
         """Whether this is the moment to go on in a new history.
@@ -225,7 +245,7 @@ class InstanceWorkflow:
             (is_fresh or self._cannot_wait)
             and workflow.all_handlers_finished()
             and self._inbox.size <= MAX_HANDED_ON
-            and not self._was_ended
+            and not (self._was_ended or self._was_changed)
         )
 
     def _begin_anew(self) -> None:

@@ -23,10 +23,10 @@ from storage.pings import depth_and_oldest
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/", include_in_schema=False)
+@router.api_route("/", methods=["GET", "POST"], include_in_schema=False)
 async def root() -> RedirectResponse:
-    """There is no page here yet; what there is, is described at /docs."""
-    return RedirectResponse("/docs")
+    """There is no page here yet; what there is, is described at /docs. Airflow tests its HTTP connections by a POST."""
+    return RedirectResponse("/docs", 303)
 
 
 DATABASE_TIMEOUT_SECONDS: Final = 2.0

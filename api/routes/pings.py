@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api import metrics
+from api.budget_views import report_document
 from api.gateway import Gateway, Receipt
 from api.ping_input import Body, Content, check_id, read_body, read_query
 from api.ping_parsing import parse_pulse_ping, parse_run_ping, parse_stage_ping
@@ -73,7 +74,7 @@ def _read_stage(kind: WorkflowKind, request: Request, query: Mapping[str, str], 
 
 def _stage_answer(workflow_id: str, kind: WorkflowKind, path: str, receipt: Receipt) -> dict[str, Any]:
     levels = paths.numbers(path)
-    answer = {
+    answer: dict[str, Any] = {
         "status": "success",
         "workflow_id": workflow_id,
         "instance_id": parts_of(receipt.subject)[-1] if receipt.subject is not None else None,
@@ -82,6 +83,8 @@ def _stage_answer(workflow_id: str, kind: WorkflowKind, path: str, receipt: Rece
     }
     if kind is DYNAMIC or levels is None or len(levels) > 1:
         answer["stage_path"] = path
+    if receipt.budget is not None:
+        answer["budget"] = report_document(receipt.budget)
     return answer
 
 

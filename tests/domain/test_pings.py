@@ -19,6 +19,10 @@ from tests.domain.builders import FAILED, HEALTHY, PENDING, properties
         (["failed", "fail", "error", "Failed", " ERROR ", "timed-out", "timed out", "upstream_failed"], FAILED),
         (["ko", "NOK", "unhealthy", "panic", "exit 1", "Exit code 2", "not ok"], FAILED),
         (["exit 0", "exit code 0"], HEALTHY),
+        # What Airflow calls its states, and its provider.
+        (["dag_failed", "upstream_failed"], FAILED),
+        (["dag_success", "skipped", "removed"], HEALTHY),
+        (["scheduled", "deferred", "restarting", "up_for_retry", "up_for_reschedule"], PENDING),
         (["pending", "running", "in progress", "In-Progress", "queued"], PENDING),
         ([0, 0.0, "0", "00", "-0", True, None, [], {}], HEALTHY),
         ([1, -1, 137, 0.5, "1", "-9", "+2", "010", False, "false"], FAILED),

@@ -113,7 +113,8 @@ def test_a_closed_instance_takes_nothing() -> None:
 
 def test_a_batch_is_judged_ping_by_ping() -> None:
     pings = [ping("1", 1), ping("3", 2), ping("2", 3), ping("2", 4), ping("3", 5, final=True), ping("4", 100)]
-    verdicts, state = judge_all(instance(DYNAMIC), pings)
+    judgement = judge_all(instance(DYNAMIC), pings)
+    verdicts, state = judgement.verdicts, judgement.state
     assert [item.code for item in verdicts] == [
         None,
         "stage_missed",
@@ -129,8 +130,7 @@ def test_a_batch_is_judged_ping_by_ping() -> None:
 
 
 def test_a_verdict_becomes_the_error_it_was_made_of() -> None:
-    verdicts, _ = judge_all(instance(DYNAMIC), [ping("2", 1)])
-    error = verdicts[0].error()
+    error = judge_all(instance(DYNAMIC), [ping("2", 1)]).verdicts[0].error()
     assert type(error) is REJECTIONS["stage_missed"]
     assert error.extra == {"expected_stage": "1"}
     assert Verdict(1, False, InstanceStatus.RUNNING, "of a later version", "no").error().status == 400
@@ -174,7 +174,7 @@ def test_strict_order_is_that_of_the_naive_model(pings: list[PingFact]) -> None:
 @properties
 @given(histories())
 def test_top_level_stages_are_taken_without_a_gap(pings: list[PingFact]) -> None:
-    _, state = judge_all(instance(DYNAMIC), sorted(pings, key=lambda each: (each.at, each.id)))
+    state = judge_all(instance(DYNAMIC), sorted(pings, key=lambda each: (each.at, each.id))).state
     seen = {
         int(path.split(".")[0])
         for path, facts in state.stages.items()

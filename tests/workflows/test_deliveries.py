@@ -190,10 +190,10 @@ async def test_a_task_that_was_lost_after_it_had_recorded_is_not_recorded_over(p
     one, two = await run.journal(fact("1"), fact("2"))
     await run.ask([one])
     snapshot = await run.snapshot()
-    verdicts, state = judge_all(snapshot.state, [two])
-    change = change_between(run.id, snapshot.version + 1, evaluate(snapshot.state), evaluate(state))
+    judgement = judge_all(snapshot.state, [two])
+    change = change_between(run.id, snapshot.version + 1, evaluate(snapshot.state), evaluate(judgement.state))
     activities = InstanceActivities(post.sessions, utc_now)
-    assert not (await activities.record(Recording(change, tuple(verdicts)))).is_stale
+    assert not (await activities.record(Recording(change, judgement.verdicts))).is_stale
 
     # The gateway, which had no answer, delivers it again before anything else.
     asked = [two, *await run.journal(fact("3"))]
