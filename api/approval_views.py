@@ -82,6 +82,9 @@ class ApprovalDocument(BaseModel):
     workflow_id: str | None
     instance_id: str | None
     stage_path: str | None
+    resumes_instance: bool = Field(
+        description="Whether it asks if `instance_id`, which a budget has paused, may go on; approved, it does."
+    )
     url: str = Field(description="The page on which people decide.")
 
 
@@ -146,6 +149,7 @@ def approval_document(approval: Approval, votes: Sequence[Vote], base_url: str, 
         "workflow_id": approval.workflow_id,
         "instance_id": approval.instance_id,
         "stage_path": approval.stage_path,
+        "resumes_instance": approval.resumes,
         "url": f"{base_url}{page_path(approval.id)}",
     }
 

@@ -4,7 +4,8 @@ from collections.abc import Collection
 
 from api.gateway import Gateway
 from config.clock import utc_now
-from domain.approvals import Ballot, Voter
+from domain.approvals import ApprovalStatus, Ballot, Voter
+from domain.subjects import instance_subject
 from storage import deciding
 from storage.approvals import Approval
 from storage.base import Sessions, transaction
@@ -28,8 +29,15 @@ async def vote(sessions: Sessions, gateway: Gateway, approval_id: str, voter: Vo
     """Raises what `storage.deciding.vote` raises."""
     async with transaction(sessions) as session:
         approval = await deciding.vote(session, approval_id, voter, ballot, utc_now())
-    gateway.follower.tell(approval_id, ApprovalEvent(ballot.decision.value, voter.name))
+    tell_of_vote(gateway, approval, voter, ballot)
     return approval
+
+
+def tell_of_vote(gateway: Gateway, approval: Approval, voter: Voter, ballot: Ballot) -> None:
+    """Tells the workflow of the approval, and that of an instance which goes on by it. After the commit."""
+    gateway.follower.tell(approval.id, ApprovalEvent(ballot.decision.value, voter.name))
+    if approval.resumes and approval.status == ApprovalStatus.APPROVED:
+        gateway.follower.tell_of_change(instance_subject(str(approval.workflow_id), str(approval.instance_id)))
 
 
 async def cancel(sessions: Sessions, gateway: Gateway, approval_id: str, who: Voter, notes: str | None) -> Approval:

@@ -46,6 +46,11 @@ class Temporal:
         """Has a pulse's workflow read its rules again. Raises RPCError; repeating the call is harmless."""
         await self._signal(pulse_subject(pulse_id), "definition_changed", [])
 
+    async def tell_of_change(self, subject: str) -> None:
+        """Has an instance's workflow load it again, as others have changed it. Raises RPCError; repeating the call is
+        harmless."""
+        await self._signal(subject, "instance_changed", [])
+
     async def tell_of_approval(self, approval_id: str, event: ApprovalEvent) -> None:
         """Has an approval's workflow take notice of what happened. Raises RPCError; repeating the call is harmless."""
         await self._signal(approval_subject(approval_id), "approval_changed", [event])

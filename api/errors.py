@@ -3,6 +3,7 @@ HTTP."""
 
 import json
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from http.client import responses as http_phrases
 from typing import Any, ClassVar, Final, cast
 
@@ -135,8 +136,13 @@ def error_response(scope: Scope, error: DomainError, headers: Mapping[str, str] 
 
 def _problem_response(error: DomainError) -> Response:
     # Not orjson: it raises for a lone surrogate, which a message may quote from the caller's JSON.
-    body = json.dumps(problem_document(error), default=str)
+    body = json.dumps(problem_document(error), default=_as_json)
     return Response(body, error.status, media_type=MEDIA_TYPE)
+
+
+def _as_json(value: object) -> float | str:
+    """Money is a number here as everywhere, though one of more than 15 digits is rounded."""
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def install_error_handlers(app: FastAPI) -> None:

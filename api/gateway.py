@@ -169,7 +169,7 @@ class Gateway:
 
     def _kept(self, kept: Journaled) -> None:
         """Called in the order of the journal, before anything else runs: lanes must get pings in that order."""
-        if kept.subject is None:
+        if kept.subject is None or not kept.facts:
             return
         if kept.outcome is Outcome.PENDING:
             *adopted, fact = kept.facts

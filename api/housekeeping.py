@@ -12,12 +12,14 @@ from api.delivery import Temporal
 from api.following import Follower
 from config.clock import utc_now
 from domain.pings import PingFact
+from domain.subjects import instance_subject
 from storage import approval_access, approvals, gateways, instances, journal, pings, pulses, stage_pings
 from storage.base import Sessions, transaction
 
 ADOPT_EVERY_SECONDS: Final = 2.0
 REFILL_EVERY_SECONDS: Final = 0.5
 TIDY_EVERY_SECONDS: Final = 5.0
+FOLLOW_EVERY_SECONDS: Final = 2.0
 CHUNK: Final = 1_000
 
 log = structlog.get_logger(__name__)
@@ -56,7 +58,8 @@ class Housekeeping:
             "adopt": (ADOPT_EVERY_SECONDS, self._adopt),
             "tidy": (TIDY_EVERY_SECONDS, self._tidy),
             "rules": (TIDY_EVERY_SECONDS, self._tell_of_new_rules),
-            "approvals": (TIDY_EVERY_SECONDS, self._tell_of_approvals),
+            "approvals": (FOLLOW_EVERY_SECONDS, self._tell_of_approvals),
+            "changes": (TIDY_EVERY_SECONDS, self._tell_of_changes),
         }
         return [asyncio.create_task(_repeat(name, every, job), name=name) for name, (every, job) in jobs.items()]
 
@@ -127,10 +130,17 @@ class Housekeeping:
             await self._temporal.tell_of_new_rules(pulse_id)
 
     async def _tell_of_approvals(self) -> None:
-        """For approvals whose workflow could not be told of a request, a vote or its end."""
+        """For approvals whose workflow could not be told of a request, a vote or its end, and those that a budget has
+        opened in a worker, where nobody could."""
         async with self._sessions() as session:
             unfollowed = await approvals.list_unfollowed(session, utc_now() - timedelta(seconds=TIDY_EVERY_SECONDS))
         self._follower.tell_again(unfollowed, utc_now())
+
+    async def _tell_of_changes(self) -> None:
+        """For instances whose workflow could not be told that they were resumed."""
+        async with self._sessions() as session:
+            unheard = await instances.list_unheard(session, CHUNK)
+        self._follower.tell_of_changes_again((instance_subject(*ids) for ids in unheard), utc_now())
 
 
 async def _repeat(name: str, every_seconds: float, job: Callable[[], Awaitable[None]]) -> None:

@@ -17,7 +17,7 @@ from domain.errors import (
 )
 from domain.keys import HOW_TO_SEND_A_KEY
 from domain.strict import AgentRequired, StageMissed, StageOutOfOrder, StageUnknown
-from domain.verdicts import InstanceClosed, NoOpenInstance
+from domain.verdicts import DailyBudgetExceeded, InstanceClosed, InstancePaused, InstanceTerminated, NoOpenInstance
 from domain.workflows import WorkflowKind
 
 PING_ERRORS: Final = problems(
@@ -34,12 +34,19 @@ PING_ERRORS: Final = problems(
     NoOpenInstance("Workflow ml_pipeline has no open instance; send start=yes to open one.", expected_stage="1"),
     StageOutOfOrder("Stage 1 is already behind; stage 3 is expected next.", expected_stage="3"),
     InstanceClosed("Instance dabc45678 closed at 2025-01-15T09:06:30+00:00; open a new one to go on."),
+    InstancePaused.of("ml_pipeline", "dabc45678", "Instance cost $105.50 exceeds budget limit $100.00"),
+    InstanceTerminated.of("ml_pipeline", "dabc45678", "Stage 2 was pinged 51 times; 50 are allowed"),
+    DailyBudgetExceeded(
+        "Workflow cost $501.25 on 2025-01-15 exceeds daily limit $500.00. No run is opened before the next day, or "
+        "before the limit is raised."
+    ),
     Conflict("This Idempotency-Key was used for something else in the last 24 hours; send a new key."),
     PayloadTooLarge("The body has 100001 bytes; a ping's payload may have 100000. Send a link instead."),
     RateLimited("More than 6000 pings a minute. Try again in 17 s.", retry_after=17),
     Unavailable("The ping could not be kept; send it again.", retry_after=2),
 )
-"""What a stage ping may answer. Those with a stage that was expected are kept in the failed queue."""
+"""What a stage ping may answer. Those with a stage that was expected are kept in the failed queue, and those of the
+circuit breaker."""
 
 _FLAG: Final = {"type": "string", "enum": ["yes", "no", "true", "false", "1", "0"]}
 
@@ -116,7 +123,8 @@ def _operation(kind: WorkflowKind, method: str) -> dict[str, Any]:
         "responses": {
             **{str(status): deepcopy(response) for status, response in PING_ERRORS.items()},
             "200": {
-                "description": "The ping is kept.",
+                "description": "The ping is kept. If its workflow has a budget, `budget` says how the instance stands "
+                "to it; `workflow_status` is `paused` or `terminated` if this ping was too much.",
                 "content": {"application/json": {"schema": {"type": "object"}, "example": _EXAMPLES[kind]}},
             },
         },

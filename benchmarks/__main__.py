@@ -35,6 +35,8 @@ def main() -> None:
         decisions=100,
         expiring=200,
         costed=1_000_000,
+        steps=10_000,
+        compared=2_000,
     )
     if arguments.quick:
         extent = Extent(
@@ -52,6 +54,8 @@ def main() -> None:
             decisions=5,
             expiring=5,
             costed=10_000,
+            steps=1_000,
+            compared=100,
         )
     if arguments.open is not None:
         extent = replace(extent, open=arguments.open)

@@ -43,7 +43,8 @@ class Extent:
     at once, `open` those that are only open; `sparse` of them are pinged.
 
     `approvals` are pending, polled and waited for, `waiting_seconds` at a time; `decisions` of others are made, and
-    `expiring` come to their deadline at once. `costed` are pings whose costs are reported.
+    `expiring` come to their deadline at once. `costed` are pings whose costs are reported. `steps` are those of the run
+    whose timeline is paged, `compared` those of each of two that are compared.
     """
 
     rounds: int
@@ -60,6 +61,8 @@ class Extent:
     decisions: int
     expiring: int
     costed: int
+    steps: int
+    compared: int
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ class Load:
 
     `rate` is how many requests a second all connections send, None for as many as they can. What is answered in
     the first `warm_up_seconds` is not counted. Without `keep_alive` each request has a connection of its own, of which
-    there are `connections` at a time. `patience_seconds` is how long it waits for the last answers.
+    there are `connections` at a time. `patience_seconds` is how long it waits for the last answers. With a `body`,
+    which is JSON, requests are POST.
     """
 
     port: int
@@ -36,6 +37,14 @@ class Load:
     rate: float | None = None
     keep_alive: bool = True
     patience_seconds: float = 60
+    body: str | None = None
+
+    def request(self, path: str) -> bytes:
+        method, more, content = "GET", "", b""
+        if self.body is not None:
+            method, content = "POST", self.body.encode()
+            more = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+        return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n{more}\r\n".encode() + content
 
 
 @dataclass(frozen=True)
@@ -180,7 +189,7 @@ class FreshConnections(Connection):
 
 async def run(load: Load) -> Answers:
     loop = asyncio.get_running_loop()
-    requests = [f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{load.port}\r\n\r\n".encode() for path in load.paths]
+    requests = [load.request(path) for path in load.paths]
     interval = load.connections / load.rate if load.rate else 0.0
     once = iter(requests)
 

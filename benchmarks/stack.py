@@ -55,6 +55,7 @@ class Stack:
         rate: float | None = None,
         keep_alive: bool = True,
         patience_seconds: float = 60,
+        body: str | None = None,
     ) -> Answers:
         """Asks the gateway for `paths` from another process, see Load; `{key}` in them stands for the key."""
         paths = [path.format(key=self.key) for path in paths]
@@ -66,6 +67,7 @@ class Stack:
             rate=rate,
             keep_alive=keep_alive,
             patience_seconds=patience_seconds,
+            body=body,
         )
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "benchmarks.load", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE

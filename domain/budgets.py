@@ -10,7 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal, localcontext
 from enum import StrEnum
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 from domain.instances import InstanceStatus
 
@@ -73,7 +73,8 @@ class Budget:
 @dataclass(frozen=True)
 class Charge:
     """A ping that is about to be accepted, and the instance right after it: its status, its pings in all, and those of
-    the same stage. `cost_usd` is None if it says nothing of costs, or nobody knows its price; `day` is when it counts.
+    the same stage. `cost_usd` is None if it says nothing of costs, or nobody knows its price: then it `is_unpriced`;
+    `day` is when it counts. `is_late` if the instance was complete before.
     """
 
     ping_id: int
@@ -84,6 +85,8 @@ class Charge:
     pings: int
     visits: int
     cost_usd: Decimal | None = None
+    is_unpriced: bool = False
+    is_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ class DayStop:
 
 @dataclass(frozen=True)
 class Books:
-    """What was spent before, by the instance and on each day by the workflow.
+    """What was spent before, by the instance and on each day by the workflow, as far as that is known: of the
+    instance's `unpriced_pings` nobody knows it.
 
     `told` are the keys of what was told before. `raised_limit_usd` is what a resume allowed this instance.
     `typical_usd` is what an instance typically costs, if that is known. `stop` is not there for an instance that was
@@ -112,6 +116,7 @@ class Books:
     raised_limit_usd: Decimal | None = None
     typical_usd: Decimal | None = None
     stop: DayStop | None = None
+    unpriced_pings: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,10 @@ class Trip:
 
 @dataclass(frozen=True)
 class BudgetReport:
-    """How an instance stands to its budget right after a ping. `message` is what the ping crossed, if anything."""
+    """How an instance stands to its budget right after a ping. `message` is what the ping crossed, if anything.
+
+    Costs are as far as they are known: what `unpriced_pings` of the instance have cost comes on top of them.
+    """
 
     state: BudgetState
     instance_cost_usd: Decimal
@@ -155,6 +163,7 @@ class BudgetReport:
     alert_type: Rule | None = None
     action_taken: Action | None = None
     message: str | None = None
+    unpriced_pings: int = 0
 
 
 @dataclass(frozen=True)
@@ -168,21 +177,22 @@ class Assessment:
 
 def assess(budget: Budget, books: Books, charges: Iterable[Charge]) -> Assessment:
     """Applies the rules to `charges` one after the other, until one of them trips the breaker."""
-    spent, days = books.instance_usd, dict(books.days_usd)
+    spent, days, unpriced = books.instance_usd, dict(books.days_usd), books.unpriced_pings
     told = set(books.told)
     reports: dict[int, BudgetReport] = {}
     crossings: list[Crossing] = []
     for charge in charges:
-        if (stop := books.stop) is not None and charge.at < stop.until:
+        if (stop := books.stop) is not None and charge.at < stop.until and not charge.is_late:
             trip = Trip(charge.ping_id, budget.action, stop.key, stop.reason, is_refused=True)
             return Assessment(reports, tuple(crossings), trip)
         spent = added(spent, charge.cost_usd)
         today = days[charge.day] = added(days.get(charge.day, ZERO), charge.cost_usd)
+        unpriced += charge.is_unpriced
         crossed = [line for line in _crossed(budget, books, charge, spent, today) if line.key not in told]
         told.update(line.key for line in crossed)
         crossings += crossed
         acting = [line for line in crossed if line.taken is not Action.ALERT]
-        reports[charge.ping_id] = _report(budget, books, spent, today, (*acting, *crossed))
+        reports[charge.ping_id] = _report(budget, books, spent, today, unpriced, (*acting, *crossed))
         if acting:
             worst = acting[0]
             trip = Trip(charge.ping_id, worst.taken, worst.key, worst.message)
@@ -192,7 +202,8 @@ def assess(budget: Budget, books: Books, charges: Iterable[Charge]) -> Assessmen
 
 def typical_cost(costs: Sequence[Decimal]) -> Decimal | None:
     """The median of the latest finished instances' costs; None of too few."""
-    return median(costs[:TYPICAL_OF]) if len(costs) >= TYPICAL_NEEDS else None
+    with localcontext(prec=_DIGITS):
+        return median(costs[:TYPICAL_OF]) if len(costs) >= TYPICAL_NEEDS else None
 
 
 def limit_of(budget: Budget, raised_limit_usd: Decimal | None) -> Decimal | None:
@@ -220,7 +231,13 @@ def dollars(amount: Decimal) -> str:
         return f"${round(amount, decimals):,.{decimals}f}"
 
 
-def report_as_json(report: BudgetReport | None) -> dict[str, str | None] | None:
+def _beyond(amount: Decimal, line: Decimal) -> str:
+    """In dollars; with all decimals if it would look as if it were the line itself."""
+    with localcontext(prec=_DIGITS):
+        return told if (told := dollars(amount)) != dollars(line) else f"${amount.normalize():,f}"
+
+
+def report_as_json(report: BudgetReport | None) -> dict[str, str | int | None] | None:
     """Money as text, so that no decimals are lost."""
     if report is None:
         return None
@@ -228,7 +245,7 @@ def report_as_json(report: BudgetReport | None) -> dict[str, str | None] | None:
     return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in values}
 
 
-def report_from_json(document: Mapping[str, str | None] | None) -> BudgetReport | None:
+def report_from_json(document: Mapping[str, Any] | None) -> BudgetReport | None:
     if document is None:
         return None
     money = {name: Decimal(value) for name, value in document.items() if name.endswith("_usd") and value is not None}
@@ -242,6 +259,7 @@ def report_from_json(document: Mapping[str, str | None] | None) -> BudgetReport 
         Rule(rule) if rule else None,
         Action(action) if action else None,
         document["message"],
+        document["unpriced_pings"],
     )
 
 
@@ -260,15 +278,15 @@ def _crossed(budget: Budget, books: Books, charge: Charge, spent: Decimal, today
 
     threshold = budget.threshold_usd
     if threshold is not None and spent > threshold:
-        message = f"Instance cost {dollars(spent)} exceeds alert threshold {dollars(threshold)}"
+        message = f"Instance cost {_beyond(spent, threshold)} exceeds alert threshold {dollars(threshold)}"
         yield line(Rule.THRESHOLD, f"{instance}/threshold/{threshold:f}", message, spent, threshold, Action.ALERT)
     limit = limit_of(budget, books.raised_limit_usd)
     if limit is not None and spent > limit:
-        message = f"Instance cost {dollars(spent)} exceeds budget limit {dollars(limit)}"
+        message = f"Instance cost {_beyond(spent, limit)} exceeds budget limit {dollars(limit)}"
         yield line(Rule.LIMIT, f"{instance}/limit/{limit:f}", message, spent, limit, action)
     daily = budget.daily_limit_usd
     if daily is not None and today > daily:
-        message = f"Workflow cost {dollars(today)} on {charge.day} exceeds daily limit {dollars(daily)}"
+        message = f"Workflow cost {_beyond(today, daily)} on {charge.day} exceeds daily limit {dollars(daily)}"
         key = f"workflow/{books.workflow_id}/day/{charge.day}/{daily:f}"
         yield line(Rule.DAILY, key, message, today, daily, action)
     if budget.anomaly_detection and books.typical_usd is not None:
@@ -276,7 +294,7 @@ def _crossed(budget: Budget, books: Books, charge: Charge, spent: Decimal, today
             unusual = max(budget.anomaly_floor_usd, books.typical_usd * budget.anomaly_multiplier)
         if spent > unusual:
             message = (
-                f"Instance cost {dollars(spent)} is unusual: instances of this workflow typically cost"
+                f"Instance cost {_beyond(spent, unusual)} is unusual: instances of this workflow typically cost"
                 f" {dollars(books.typical_usd)}, and up to {dollars(unusual)} is let pass"
             )
             yield line(Rule.ANOMALY, f"{instance}/anomaly", message, spent, unusual, action)
@@ -288,7 +306,9 @@ def _crossed(budget: Budget, books: Books, charge: Charge, spent: Decimal, today
         yield line(Rule.VISITS, f"{instance}/visits/{charge.path}/{budget.max_visits}", message, spent, None, action)
 
 
-def _report(budget: Budget, books: Books, spent: Decimal, today: Decimal, crossed: Sequence[Crossing]) -> BudgetReport:
+def _report(
+    budget: Budget, books: Books, spent: Decimal, today: Decimal, unpriced: int, crossed: Sequence[Crossing]
+) -> BudgetReport:
     limit = limit_of(budget, books.raised_limit_usd)
     told = crossed[0] if crossed else None
     if (limit is not None and spent > limit) or (budget.daily_limit_usd is not None and today > budget.daily_limit_usd):
@@ -306,4 +326,5 @@ def _report(budget: Budget, books: Books, spent: Decimal, today: Decimal, crosse
         told.rule if told else None,
         told.taken if told else None,
         told.message if told else None,
+        unpriced,
     )

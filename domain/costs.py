@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal, localcontext
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -53,6 +53,11 @@ def cost_of(report: Report, at: datetime, terms: Terms) -> Cost | None:
 
 def day_of(at: datetime, zone: tzinfo) -> date:
     return at.astimezone(zone).date()
+
+
+def end_of(day: date, zone: tzinfo) -> datetime:
+    """The first moment of the next day."""
+    return datetime.combine(day + timedelta(days=1), time(), zone)
 
 
 def zone_of(name: str) -> tzinfo:

@@ -127,7 +127,8 @@ class InstanceState:
         """The times that do not count for deadlines, in order and apart from one another."""
         if not self.pauses:
             return self.outages
-        paused = (Outage(pause.start, pause.end) for pause in self.pauses if pause.end is not None)
+        # By the clocks of two gateways, one may have ended before it began.
+        paused = (Outage(pause.start, pause.end) for pause in self.pauses if pause.end and pause.end > pause.start)
         times: list[Outage] = []
         for time in sorted((*self.outages, *paused), key=lambda outage: outage.start):
             if times and time.start <= times[-1].end:

@@ -160,8 +160,8 @@ def route(
     *,
     day_stop: str | None = None,
 ) -> Route:
-    """Decides. `newest` is the newest open instance or, without one, the newest still in its grace period or else one
-    that the circuit breaker ended and none has followed; `named` the one that `request.instance_id` names, or else its
+    """Decides. `newest` is the newest instance of all if the circuit breaker has ended it, or else the newest open one
+    or, without one, the newest still in its grace period; `named` the one that `request.instance_id` names, or else its
     external id, if it is of this workflow. `day_stop` is why nothing may be opened today: the workflow's daily limit is
     spent. What is reported as a whole is over: it is too late to stop it."""
     way = _route(request, definition, newest, named)

@@ -76,8 +76,12 @@ REJECTIONS: dict[str, type[DomainError]] = {
         *(InstancePaused, InstanceTerminated, DailyBudgetExceeded),
     )
 }
-STOPPED: frozenset[str] = frozenset({InstancePaused.code, InstanceTerminated.code, DailyBudgetExceeded.code})
-"""Rejections by the circuit breaker, which has told of itself already."""
+STOPPED: dict[str, InstanceStatus | None] = {
+    InstancePaused.code: InstanceStatus.PAUSED,
+    InstanceTerminated.code: InstanceStatus.TERMINATED,
+    DailyBudgetExceeded.code: None,
+}
+"""Rejections by the circuit breaker, which has told of itself already, and how their instance stands."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,9 @@ class Verdict:
     def error(self) -> DomainError:
         """The rejection as an error to answer with."""
         rejection = REJECTIONS.get(self.code or "", DomainError)
-        status = self.instance_status.value if self.code in STOPPED else None
-        return rejection(self.message or "", expected_stage=self.expected, workflow_status=status)
+        # Not the status of the verdict: one that was refused at the door has none in the journal.
+        status = STOPPED.get(self.code or "")
+        return rejection(self.message or "", expected_stage=self.expected, workflow_status=status and status.value)
 
 
 def judge(state: InstanceState, ping: PingFact, closes_at: datetime | None) -> DomainError | None:
@@ -116,11 +121,14 @@ def judge(state: InstanceState, ping: PingFact, closes_at: datetime | None) -> D
 
 @dataclass(frozen=True)
 class Counts:
-    """An instance right after a ping: its status, its pings in all, and those of the ping's stage."""
+    """An instance right after a ping: its status, its pings in all, and those of the ping's stage.
+
+    The ping `is_late` if the instance was complete before."""
 
     status: InstanceStatus
     pings: int
     visits: int
+    is_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,7 @@ def judge_all(state: InstanceState, pings: Iterable[PingFact], trip: Trip | None
         if rejection is None:
             merged = merge(state, [ping])
             merged_standing = stand(merged)
-            counts[ping.id] = _counts(merged, ping, merged_standing.status)
+            counts[ping.id] = _counts(merged, ping, merged_standing.status, standing.status)
             if here is None:
                 state, standing = merged, merged_standing
             else:
@@ -158,10 +166,11 @@ def judge_all(state: InstanceState, pings: Iterable[PingFact], trip: Trip | None
     return Judgement(tuple(verdicts), state, counts)
 
 
-def _counts(state: InstanceState, ping: PingFact, status: InstanceStatus) -> Counts:
+def _counts(state: InstanceState, ping: PingFact, status: InstanceStatus, before: InstanceStatus) -> Counts:
     facts = state.stages.get(ping.path)
     # Past the number of stages that are kept, nobody counts their visits.
-    return Counts(status, state.ping_count, facts.visits if facts is not None else 1)
+    visits = facts.visits if facts is not None else 1
+    return Counts(status, state.ping_count, visits, before is InstanceStatus.COMPLETED)
 
 
 def tripped(state: InstanceState, trip: Trip, at: datetime) -> InstanceState:

@@ -133,7 +133,8 @@ def tampering(approval: Approval, votes: Iterable[ApprovalVote], entries: Sequen
 
 def terms_of(approval: Approval) -> dict[str, Any]:
     """What was asked, as the first entry has it: long documents by their hash."""
-    return {
+    resumes = {"resumes_instance": True} if approval.resumes else {}
+    return resumes | {
         "title": approval.title,
         "context": approval.context,
         "payload_sha256": _digest(approval.payload),

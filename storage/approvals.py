@@ -5,7 +5,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Integer, func, select, text, tuple_
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    and_,
+    func,
+    or_,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -250,10 +263,12 @@ async def list_pending(session: AsyncSession) -> list[str]:
 
 
 async def list_unfollowed(session: AsyncSession, before: datetime) -> list[str]:
-    """Approvals whose workflow has not taken notice of what happened before that moment, oldest first."""
+    """Approvals whose workflow has not taken notice of what happened before that moment, oldest first. Those that
+    no gateway has opened at once: nobody has told their workflow."""
+    is_ours = and_(Approval.resumes, Approval.followed_revision == 0)
     query = (
         select(Approval.id)
-        .where(Approval.followed_revision < Approval.revision, Approval.changed_at < before)
+        .where(Approval.followed_revision < Approval.revision, or_(Approval.changed_at < before, is_ours))
         .order_by(Approval.changed_at)
         .limit(MAX_BEHIND)
     )

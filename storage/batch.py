@@ -70,7 +70,8 @@ class Batch:
                     slug=request.workflow_id.lower(),
                 )
                 self.created.append(definition)
-                return self._open(ping, definition)
+                # One that was deleted comes back with its budget.
+                return self._open(ping, definition, has_budget=known is not None and known.has_budget)
 
     def _join(self, ping: NewPing, instance_id: str, candidate: Candidate | None, known: WorkflowRoute | None) -> Row:
         assert candidate is not None

@@ -2,30 +2,53 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, tzinfo
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.budget_alerts import crossing_alert
-from domain.budgets import TYPICAL_OF, Action, Assessment, Books, Charge, Rule, Trip, assess, typical_cost
-from domain.costs import day_of
+from domain.budgets import (
+    TYPICAL_OF,
+    ZERO,
+    Action,
+    Assessment,
+    Books,
+    Budget,
+    Charge,
+    Rule,
+    Trip,
+    assess,
+    typical_cost,
+)
+from domain.costs import day_of, end_of, zone_of
 from domain.instances import FINISHED, Pause
 from domain.verdicts import Counts, Verdict
+from storage.accounts import Account
 from storage.alerts import raise_alerts
-from storage.budgets import BudgetRow, read_days, read_spent
-from storage.cost_alerts import add_crossings, list_told
+from storage.budgets import BudgetRow
+from storage.cost_alerts import add_crossings
 from storage.costs import InstanceCost
-from storage.instances import Instance, get_instance, pauses_as_json
+from storage.instances import Instance, pauses_as_json
 from storage.pings import Ping
-from storage.prices import account_zone
 from storage.reservations import settle_by_pings
+from storage.resume_approvals import ask_to_resume
 from storage.workflows import Workflow
 
 LOOKED_AT: Final = 4 * TYPICAL_OF
 """Finished instances among which those with a known cost are looked for."""
+
+_KNOWN_BEFORE: Final = text(f"""
+SELECT day, coalesce(cost_usd, 0), NULL FROM workflow_costs WHERE workflow_id = :workflow_id AND day = ANY(:days)
+UNION ALL
+SELECT NULL, NULL, key FROM cost_alerts WHERE instance_id = :instance_id
+UNION ALL
+SELECT NULL, NULL, key FROM cost_alerts
+WHERE workflow_id = :workflow_id AND day = ANY(:days) AND alert_type = '{Rule.DAILY}'
+""")
+"""What the workflow has spent on some days, and the keys of what was told of the instance, and of those days."""
 
 
 @dataclass(frozen=True)
@@ -46,54 +69,67 @@ async def open_ledger(session: AsyncSession, instance_id: str) -> Ledger | None:
         .with_for_update(of=BudgetRow)
     )
     row = await session.scalar(query)
-    # Read behind the lock: whoever had it before may have changed the instance.
-    instance = await get_instance(session, instance_id) if row is not None else None
-    if row is None or instance is None:
+    if row is None:
         return None
-    return Ledger(row, instance, await account_zone(session, instance.account_id))
+    # By a statement of its own, behind the lock: whoever had it before may have changed the instance.
+    spender = select(Instance, Account.time_zone).join(Account, Account.id == Instance.account_id)
+    found = (await session.execute(spender.where(Instance.id == instance_id))).one_or_none()
+    return Ledger(row, found[0], zone_of(found[1])) if found is not None else None
 
 
 async def assess_pings(
     session: AsyncSession, ledger: Ledger, counts: Mapping[int, Counts], now: datetime
 ) -> Assessment:
     """What the pings that are about to be accepted mean to the budget; `counts` are by ping, in their order."""
-    pings = {
-        row.id: row
-        for row in await session.execute(
-            select(Ping.id, Ping.path, Ping.received_at, Ping.cost_usd, Ping.cost_day).where(Ping.id.in_(counts))
-        )
-    }
-    charges = [
-        Charge(
-            ping_id,
-            pings[ping_id].path,
-            pings[ping_id].received_at,
-            pings[ping_id].cost_day or day_of(pings[ping_id].received_at, ledger.zone),
-            count.status,
-            count.pings,
-            count.visits,
-            pings[ping_id].cost_usd,
-        )
-        for ping_id, count in counts.items()
-    ]
+    if not counts:
+        return Assessment()
+    spent = select(InstanceCost).where(InstanceCost.instance_id == ledger.instance.id)
+    rows = await session.execute(
+        select(
+            *(Ping.id, Ping.path, Ping.received_at, Ping.cost_usd, Ping.cost_day, Ping.cost_source),
+            spent.with_only_columns(func.sum(InstanceCost.cost_usd)).scalar_subquery().label("spent"),
+            spent.with_only_columns(func.sum(InstanceCost.unpriced_pings)).scalar_subquery().label("unpriced"),
+        ).where(Ping.id.in_(counts))
+    )
+    pings = {row.id: row for row in rows}
+    charges = [_charge(pings[ping_id], count, ledger.zone) for ping_id, count in counts.items()]
+    of_instance = next(iter(pings.values()))
     books = await _read_books(session, ledger, {charge.day for charge in charges}, now)
+    books = replace(books, instance_usd=of_instance.spent or ZERO, unpriced_pings=int(of_instance.unpriced or 0))
     return assess(ledger.row.budget(), books, charges)
 
 
+def _charge(ping: Any, count: Counts, zone: tzinfo) -> Charge:
+    return Charge(
+        ping.id,
+        ping.path,
+        ping.received_at,
+        ping.cost_day or day_of(ping.received_at, zone),
+        count.status,
+        count.pings,
+        count.visits,
+        ping.cost_usd,
+        ping.cost_source == "unpriced",
+        count.is_late,
+    )
+
+
 async def _read_books(session: AsyncSession, ledger: Ledger, days: Collection[date], now: datetime) -> Books:
+    """All but what the instance has spent."""
     row, instance = ledger.row, ledger.instance
     budget, stop = row.budget(), row.stop()
     if stop is not None and (budget.action is Action.ALERT or is_waived(instance, stop.key) or now >= stop.until):
         stop = None
+    names = {"workflow_id": row.workflow_id, "instance_id": instance.id, "days": list(days)}
+    known = list(await session.execute(_KNOWN_BEFORE, names))
     return Books(
         row.workflow_id,
         instance.id,
-        await read_spent(session, instance.id),
-        await read_days(session, row.workflow_id, days),
-        await list_told(session, row.workflow_id, instance.id, days),
-        instance.budget_limit_usd,
-        await _typical(session, instance) if budget.anomaly_detection else None,
-        stop,
+        days_usd={day: usd for day, usd, _ in known if day is not None},
+        told=frozenset(key for _, _, key in known if key is not None),
+        raised_limit_usd=instance.budget_limit_usd,
+        typical_usd=await _typical(session, instance) if budget.anomaly_detection else None,
+        stop=stop,
     )
 
 
@@ -138,11 +174,13 @@ async def keep_assessment(
 ) -> int:
     """Writes what was crossed and what was done about it; returns how many alerts there are to tell."""
     row, instance, trip = ledger.row, ledger.instance, assessment.trip
-    await settle_by_pings(session, instance.id, accepted, now)
+    if accepted:
+        await settle_by_pings(session, instance.id, accepted, now)
+    asked = 0
     if trip is not None and trip.action is Action.PAUSE:
-        await _pause(session, instance, trip)
+        asked = await _pause(session, row.budget(), instance, trip, now)
     if not assessment.crossings:
-        return 0
+        return asked
     add_crossings(session, row.workflow_id, instance.id, assessment.crossings, now)
     for crossing in assessment.crossings:
         if crossing.rule is Rule.DAILY and row.budget().action is not Action.ALERT:
@@ -151,16 +189,15 @@ async def keep_assessment(
     await session.flush()
     workflow = await session.get_one(Workflow, row.workflow_id)
     alerts = [crossing_alert(workflow.definition(), instance.id, crossing) for crossing in assessment.crossings]
-    return await raise_alerts(session, alerts, now)
+    return asked + await raise_alerts(session, alerts, now)
 
 
-async def _pause(session: AsyncSession, instance: Instance, trip: Trip) -> None:
-    at = await session.scalar(select(Ping.received_at).where(Ping.id == trip.ping_id))
-    assert at is not None
+async def _pause(session: AsyncSession, budget: Budget, instance: Instance, trip: Trip, now: datetime) -> int:
+    """Returns how many alerts there are to tell: one, if people are asked whether it may go on."""
+    at, path = (await session.execute(select(Ping.received_at, Ping.path).where(Ping.id == trip.ping_id))).one()
     pauses = (*instance.pauses_made(), Pause(at, trip.reason, trip.cause))
     await session.execute(update(Instance).where(Instance.id == instance.id).values(pauses=pauses_as_json(pauses)))
-
-
-def end_of(day: date, zone: tzinfo) -> datetime:
-    """The first moment of the next day."""
-    return datetime.combine(day + timedelta(days=1), time(), zone)
+    if not budget.approvers:
+        return 0
+    await ask_to_resume(session, budget, instance, trip.reason, path, now)
+    return 1

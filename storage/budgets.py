@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.budgets import ZERO, Action, Budget, DayStop
-from domain.costs import day_of
+from domain.costs import day_of, end_of
 from storage.base import Base
+from storage.cost_alerts import find_daily
 from storage.costs import InstanceCost, WorkflowDayCost
 from storage.prices import account_zone
 from storage.workflows import Workflow
@@ -69,9 +70,45 @@ async def get_budget(session: AsyncSession, workflow_id: str, *, lock: bool = Fa
     return await session.get(BudgetRow, workflow_id, with_for_update=lock, populate_existing=True)
 
 
+async def lock_budget(session: AsyncSession, workflow_id: str, now: datetime) -> Budget | None:
+    """What the budget is, or None without one, to be changed: it stays so until the transaction ends."""
+    if await _make_row(session, workflow_id, Budget(enabled=False), now):
+        return None
+    row = await get_budget(session, workflow_id, lock=True)
+    assert row is not None
+    return row.budget()
+
+
 async def set_budget(session: AsyncSession, workflow: Workflow, budget: Budget, now: datetime) -> BudgetRow:
-    """Sets it, or replaces what it was. A day's stop ends if by the new budget it would not have come."""
-    values: dict[str, Any] = {
+    """Sets it, or replaces what it was. A day's stop ends if by the new budget it would not have come, and comes back
+    with the budget by which it came."""
+    await _make_row(session, workflow.id, budget, now)
+    row = await get_budget(session, workflow.id, lock=True)
+    assert row is not None
+    for name, value in _values(budget, now).items():
+        setattr(row, name, value)
+    zone = await account_zone(session, workflow.account_id)
+    today = day_of(now, zone)
+    if not await _stops(session, row, today):
+        row.stop_key = row.stop_reason = row.stopped_until = None
+    elif row.stop_key is None:
+        # Who sets a limit back means it. It was told before, so no ping would cross it any more.
+        line = await find_daily(session, row.workflow_id, today, row.daily_limit_usd, row.action)
+        if line is not None:
+            row.stop_key, row.stop_reason, row.stopped_until = line.key, line.message, end_of(today, zone)
+    await session.flush()
+    return row
+
+
+async def _make_row(session: AsyncSession, workflow_id: str, budget: Budget, now: datetime) -> bool:
+    """Whether there was none. Whoever makes it first, others wait for."""
+    values = {"workflow_id": workflow_id, **_values(budget, now)}
+    made = insert(BudgetRow).values(values).on_conflict_do_nothing().returning(BudgetRow.workflow_id)
+    return await session.scalar(made) is not None
+
+
+def _values(budget: Budget, now: datetime) -> dict[str, Any]:
+    return {
         "enabled": budget.enabled,
         "limit_usd": budget.limit_usd,
         "threshold_usd": budget.threshold_usd,
@@ -85,22 +122,13 @@ async def set_budget(session: AsyncSession, workflow: Workflow, budget: Budget, 
         "approvers": list(budget.approvers),
         "updated_at": now,
     }
-    await session.execute(insert(BudgetRow).values({"workflow_id": workflow.id, **values}).on_conflict_do_nothing())
-    row = await get_budget(session, workflow.id, lock=True)
-    assert row is not None
-    for name, value in values.items():
-        setattr(row, name, value)
-    today = day_of(now, await account_zone(session, workflow.account_id))
-    if row.stopped_until is not None and await _is_lifted(session, row, today):
-        row.stop_key = row.stop_reason = row.stopped_until = None
-    await session.flush()
-    return row
 
 
-async def _is_lifted(session: AsyncSession, row: BudgetRow, today: date) -> bool:
-    spent = (await read_days(session, row.workflow_id, [today])).get(today, ZERO)
-    is_over = row.daily_limit_usd is not None and spent > row.daily_limit_usd
-    return not (row.enabled and is_over) or row.action == Action.ALERT
+async def _stops(session: AsyncSession, row: BudgetRow, today: date) -> bool:
+    """Whether what was spent today is more than it allows."""
+    if not row.enabled or row.daily_limit_usd is None or row.action == Action.ALERT:
+        return False
+    return (await read_days(session, row.workflow_id, [today])).get(today, ZERO) > row.daily_limit_usd
 
 
 async def read_days(session: AsyncSession, workflow_id: str, days: Collection[date]) -> dict[date, Decimal]:

@@ -1,10 +1,10 @@
 """The lines that costs have crossed, each told once."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, Identity, Index, Numeric, and_, or_, select
+from sqlalchemy import BigInteger, Identity, Index, Numeric, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -38,17 +38,6 @@ class CostAlert(Base):
     )
 
 
-async def list_told(
-    session: AsyncSession, workflow_id: str, instance_id: str, days: Collection[date]
-) -> frozenset[str]:
-    """The keys of the lines that an instance has crossed before, and its workflow on those days."""
-    of_days = and_(
-        CostAlert.workflow_id == workflow_id, CostAlert.day.in_(days), CostAlert.alert_type == Rule.DAILY.value
-    )
-    keys = await session.scalars(select(CostAlert.key).where(or_(CostAlert.instance_id == instance_id, of_days)))
-    return frozenset(keys)
-
-
 def add_crossings(
     session: AsyncSession, workflow_id: str, instance_id: str, crossings: Iterable[Crossing], now: datetime
 ) -> None:
@@ -70,7 +59,31 @@ def add_crossings(
     )
 
 
-async def list_cost_alerts(session: AsyncSession, workflow_id: str, since: datetime, *, limit: int) -> list[CostAlert]:
-    """Newest first."""
+async def find_daily(
+    session: AsyncSession, workflow_id: str, day: date, limit_usd: Decimal | None, action: str
+) -> CostAlert | None:
+    """The crossing of that daily limit on that day, if it had that action."""
+    query = select(CostAlert).where(
+        CostAlert.workflow_id == workflow_id,
+        CostAlert.day == day,
+        CostAlert.alert_type == Rule.DAILY.value,
+        CostAlert.threshold_usd == limit_usd,
+        CostAlert.key.endswith(f"/{action}"),
+    )
+    found: CostAlert | None = await session.scalar(query)
+    return found
+
+
+async def list_cost_alerts(
+    session: AsyncSession,
+    workflow_id: str,
+    since: datetime,
+    *,
+    limit: int,
+    before: tuple[datetime, int] | None = None,
+) -> list[CostAlert]:
+    """Newest first; `before` are the time and the id of the last one of the page before."""
     query = select(CostAlert).where(CostAlert.workflow_id == workflow_id, CostAlert.created_at >= since)
+    if before is not None:
+        query = query.where(tuple_(CostAlert.created_at, CostAlert.id) < before)
     return list(await session.scalars(query.order_by(CostAlert.created_at.desc(), CostAlert.id.desc()).limit(limit)))

@@ -28,24 +28,30 @@ from domain.approvals import (
 )
 from domain.errors import NotFound
 from domain.letters import LetterTopic
+from domain.resuming import NotPaused
 from domain.transitions import Transition
 from storage.alerts import raise_alerts
 from storage.approval_audit import OURSELVES, add_entry, terms_of
 from storage.approvals import Approval, ApprovalVote, announce_change, get_approval, list_votes
 from storage.gateways import list_outages
 from storage.messages import write_letter
+from storage.resuming import resume
 from storage.transitions import add_transitions
 
 NO_APPROVAL: Final = "There is no approval {}."
 
 
-async def open_approval(session: AsyncSession, approval: Approval, requester: Voter) -> None:
-    """Keeps a new approval and has everybody asked. `requester` is who made the request, for the audit trail."""
+async def open_approval(session: AsyncSession, approval: Approval, requester: Voter | None) -> None:
+    """Keeps a new approval and has everybody asked. `requester` is who made the request, for the audit trail; None is
+    PingPulse itself."""
     now = approval.created_at
     session.add(approval)
     await session.flush()
     add_transitions(session, approval.subject, [Transition(None, None, ApprovalStatus.PENDING.value, now)])
-    _note(session, approval, "requested", requester, now, terms=terms_of(approval))
+    if requester is not None:
+        _note(session, approval, "requested", requester, now, terms=terms_of(approval))
+    else:
+        add_entry(session, approval, "requested", OURSELVES, now, details={"terms": terms_of(approval)})
     for approver in approval.terms().approvers_at(approval.standing()):
         write_letter(session, approval, LetterTopic.REQUEST, now, approver)
     await session.flush()
@@ -241,6 +247,8 @@ def _step(
 
 
 async def _end(session: AsyncSession, approval: Approval, outcome: Outcome, now: datetime) -> None:
+    if approval.resumes and outcome.status is ApprovalStatus.APPROVED:
+        outcome = await _resume(session, approval, outcome)
     approval.status = outcome.status.value
     approval.decided_at, approval.decided_by = outcome.at, outcome.decided_by
     approval.notes, approval.choice, approval.reason = outcome.notes, outcome.choice, outcome.reason
@@ -255,6 +263,16 @@ async def _end(session: AsyncSession, approval: Approval, outcome: Outcome, now:
     if approval.callback_url is not None:
         write_letter(session, approval, LetterTopic.CALLBACK, now)
     await raise_alerts(session, [approval_alerts.ended(approval.identity(), outcome)], now)
+
+
+async def _resume(session: AsyncSession, approval: Approval, outcome: Outcome) -> Outcome:
+    """Has the instance go on that was asked about. If it is not paused any more, the decision stands, and says so."""
+    assert approval.instance_id is not None
+    try:
+        await resume(session, approval.instance_id, outcome.decided_by, outcome.at, approval_id=approval.id)
+    except (NotPaused, NotFound) as error:
+        return replace(outcome, reason=error.message)
+    return outcome
 
 
 def _note(session: AsyncSession, approval: Approval, event: str, who: Voter, at: datetime, **details: Any) -> None:

@@ -101,6 +101,14 @@ async def outages_of(session: AsyncSession, instance: Instance, until: datetime)
     return await list_outages(session, instance.opened_at, until)
 
 
+async def still_times(session: AsyncSession, instance: Instance, until: datetime) -> tuple[Outage, ...]:
+    """What an export has of the times that did not count for the instance's deadlines: its outages, and its pauses, one
+    that goes on up to `until`. For whom it is imported, they are the same."""
+    pauses = tuple(replace(pause, end=pause.end or max(pause.start, until)) for pause in instance.pauses_made())
+    state = replace(instance.before_pings(), pauses=pauses, outages=await outages_of(session, instance, until))
+    return state.still
+
+
 async def import_instance(
     session: AsyncSession,
     account_id: str,

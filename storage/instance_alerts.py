@@ -75,7 +75,11 @@ async def _failed_since(session: AsyncSession, subject: str) -> datetime | None:
     Its `completed_at` is no answer: that moves when the first of several failed stages heals.
     """
     query = select(TransitionRow.at).where(
-        TransitionRow.subject == subject, TransitionRow.path.is_(None), TransitionRow.after == InstanceStatus.FAILED
+        TransitionRow.subject == subject,
+        TransitionRow.path.is_(None),
+        TransitionRow.after == InstanceStatus.FAILED,
+        # One that was resumed as failed as it was has not failed again.
+        TransitionRow.before.is_distinct_from(InstanceStatus.PAUSED),
     )
     failed_at: datetime | None = await session.scalar(query.order_by(TransitionRow.id.desc()).limit(1))
     return failed_at

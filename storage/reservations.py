@@ -1,15 +1,26 @@
 """Money that an agent has set aside before it spends it."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy import BigInteger, Index, Numeric, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from domain.budgets import ZERO, Budget
+from domain.costs import day_of
+from domain.errors import Conflict, NotFound
+from domain.ids import random_id
+from domain.instances import InstanceStatus
+from domain.reservations import Room, refusal, room_in
 from storage.base import Base
+from storage.budgets import get_budget, read_days, read_spent
+from storage.instances import Instance
 from storage.pings import Ping
+from storage.prices import account_zone
 
 
 class Reservation(Base):
@@ -40,6 +51,100 @@ class Reservation(Base):
             unique=True,
             postgresql_where="idempotency_key IS NOT NULL",
         ),
+    )
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """A reservation, and what there is left besides all that is held. `is_expired`: nobody settled it in time."""
+
+    reservation: Reservation
+    room: Room
+    is_expired: bool = False
+
+
+async def reserve(
+    session: AsyncSession, instance: Instance, amount_usd: Decimal, ttl: timedelta, key: str | None, now: datetime
+) -> Reserved:
+    """Sets money aside, or answers what it did for the same `key` before.
+
+    Raises BudgetExhausted if it is more than is left, Conflict for a key that was used for another amount, and what the
+    instance's pings would be refused with.
+    """
+    budget = await _lock_budget(session, instance)
+    room = await _read_room(session, budget, instance, now)
+    if key is not None and (found := await _find(session, instance.id, key)) is not None:
+        return _again(found, amount_usd, room)
+    status = InstanceStatus(instance.status)
+    refused = refusal(instance.workflow_id, instance.id, status, instance.closes_at, instance.failure_reason, now)
+    if refused is not None:
+        raise refused
+    room.check(amount_usd)
+    made = insert(Reservation).values(
+        id=random_id("rsv_", 12),
+        account_id=instance.account_id,
+        workflow_id=instance.workflow_id,
+        instance_id=instance.id,
+        amount_usd=amount_usd,
+        idempotency_key=key,
+        created_at=now,
+        expires_at=now + ttl,
+    )
+    # Without a budget there is no lock, and another request may use the same key at the same moment.
+    reservation = await session.scalar(made.on_conflict_do_nothing().returning(Reservation))
+    if reservation is not None:
+        return Reserved(reservation, room.without(amount_usd))
+    assert key is not None
+    found = await _find(session, instance.id, key)
+    assert found is not None
+    return _again(found, amount_usd, room)
+
+
+async def settle(session: AsyncSession, instance: Instance, reservation_id: str, now: datetime) -> Reserved:
+    """Gives back what is held; a second time changes nothing. Raises NotFound."""
+    budget = await _lock_budget(session, instance)
+    reservation = await session.get(Reservation, reservation_id, with_for_update=True)
+    if reservation is None or reservation.instance_id != instance.id:
+        raise NotFound(f"Instance {instance.id} has no reservation {reservation_id}.")
+    if reservation.settled_at is None:
+        reservation.settled_at = now
+        await session.flush()
+    room = await _read_room(session, budget, instance, now)
+    return Reserved(reservation, room, is_expired=reservation.expires_at <= reservation.settled_at)
+
+
+def _again(reservation: Reservation, amount_usd: Decimal, room: Room) -> Reserved:
+    if reservation.amount_usd != amount_usd:
+        raise Conflict("This idempotency key was used for another amount; send a new one.")
+    return Reserved(reservation, room)
+
+
+async def _find(session: AsyncSession, instance_id: str, key: str) -> Reservation | None:
+    query = select(Reservation).where(Reservation.instance_id == instance_id, Reservation.idempotency_key == key)
+    found: Reservation | None = await session.scalar(query)
+    return found
+
+
+async def _lock_budget(session: AsyncSession, instance: Instance) -> Budget | None:
+    """The budget that the instance spends of, if there is one: until the transaction ends, nobody else does."""
+    row = await get_budget(session, instance.workflow_id, lock=True)
+    # Read behind the lock: whoever had it before may have paused the instance.
+    await session.refresh(instance)
+    return row.budget() if row is not None and row.enabled else None
+
+
+async def _read_room(session: AsyncSession, budget: Budget | None, instance: Instance, now: datetime) -> Room:
+    if budget is None:
+        return Room()
+    today = day_of(now, await account_zone(session, instance.account_id))
+    held = dict(await read_held(session, instance.workflow_id, now))
+    return room_in(
+        budget,
+        instance.budget_limit_usd,
+        spent_usd=await read_spent(session, instance.id),
+        today_usd=(await read_days(session, instance.workflow_id, [today])).get(today, ZERO),
+        held_usd=held.pop(instance.id, ZERO),
+        held_by_others_usd=held.values(),
     )
 
 

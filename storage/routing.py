@@ -26,11 +26,12 @@ _CANDIDATE = """id, status, closes_at, first_stage_seen, failure_reason,
     definition ->> 'validation_mode' = 'strict' AS is_strict, definition ->> 'kind' = 'static' AS is_static"""
 _NEWEST = ("id", "status", "closes_at", "first_stage_seen", "failure_reason", "is_strict", "is_static")
 
+# What the circuit breaker ended goes before runs that are older: whoever was stopped would go on in one of those.
 _ROUTES = text(f"""
 SELECT w.id, w.account_id, w.kind, w.name, w.slug, w.tags, w.validation_mode, w.stages, w.stage_timeout_seconds,
        w.instance_timeout_seconds, w.idle_timeout_seconds, w.grace_period_seconds, w.deleted_at,
        b.workflow_id IS NOT NULL AS has_budget, CASE WHEN b.stopped_until > :now THEN b.stop_reason END AS day_stop,
-       {", ".join(f"coalesce(o.{name}, g.{name}, s.{name}) AS newest_{name}" for name in _NEWEST)}
+       {", ".join(f"coalesce(s.{name}, o.{name}, g.{name}) AS newest_{name}" for name in _NEWEST)}
 FROM workflows w
 LEFT JOIN budgets b ON b.workflow_id = w.id AND b.enabled
 LEFT JOIN LATERAL (
@@ -40,14 +41,14 @@ LEFT JOIN LATERAL (
 ) o ON true
 LEFT JOIN LATERAL (
     SELECT {_CANDIDATE} FROM instances
-    WHERE o.id IS NULL AND workflow_id = w.id AND closes_at >= :now AND origin IS NULL
-    ORDER BY opened_at DESC, id DESC LIMIT 1
-) g ON true
-LEFT JOIN LATERAL (
-    SELECT {_CANDIDATE} FROM instances
-    WHERE o.id IS NULL AND g.id IS NULL AND workflow_id = w.id AND origin IS NULL
+    WHERE (o.id IS NULL OR b.workflow_id IS NOT NULL) AND workflow_id = w.id AND origin IS NULL
     ORDER BY opened_at DESC, id DESC LIMIT 1
 ) s ON s.status = 'terminated' AND s.failure_reason IS NOT NULL
+LEFT JOIN LATERAL (
+    SELECT {_CANDIDATE} FROM instances
+    WHERE o.id IS NULL AND s.id IS NULL AND workflow_id = w.id AND closes_at >= :now AND origin IS NULL
+    ORDER BY opened_at DESC, id DESC LIMIT 1
+) g ON true
 WHERE w.id = ANY(:workflow_ids)
 """)
 
@@ -184,7 +185,7 @@ def _workflow_route(row: dict[str, Any], unclear: dict[str, InstanceStatus]) -> 
     deleted_at, has_budget, day_stop = row.pop("deleted_at"), row.pop("has_budget"), row.pop("day_stop")
     newest = {name.removeprefix("newest_"): row.pop(name) for name in list(row) if name.startswith("newest_")}
     if deleted_at is not None:
-        return WorkflowRoute(row["account_id"], None, None)
+        return WorkflowRoute(row["account_id"], None, None, has_budget)
     candidate = _candidate(newest, unclear) if newest["id"] else None
     return WorkflowRoute(row["account_id"], definition_from(row), candidate, has_budget, day_stop)
 

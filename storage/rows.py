@@ -78,7 +78,7 @@ class Same:
 @dataclass(frozen=True)
 class Journaled:
     """What became of it. `facts` are what the courier has to deliver: this ping, after the early ones it adopted; and
-    then what was kept `also`."""
+    then what was kept `also`. Of one that was refused, that is nothing."""
 
     ping_id: int
     outcome: Outcome
@@ -217,7 +217,7 @@ def journaled(row: Row, gateway_id: int, ping_id: int, also: tuple[Journaled, ..
         row.subject,
         row.workflow_id,
         row.instance_id,
-        facts=(*row.adopted, fact) if row.subject is not None else (),
+        facts=(*row.adopted, fact) if row.subject is not None and row.rejection is None else (),
         rejection=row.rejection,
         window_seconds=row.window_seconds,
         target=row.target,

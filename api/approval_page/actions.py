@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from api.approval_page.reading import Form, read_ballot, read_decision
 from api.approval_page.visitors import Visitor
+from api.deciding import tell_of_vote
 from api.deps import get_sessions, get_vault
 from config.clock import utc_now
 from domain.accounts import normal_email
@@ -40,7 +41,6 @@ from storage.approval_access import (
 from storage.approvals import Approval
 from storage.base import transaction
 from storage.messages import write_letter
-from temporal_workflows.approval import ApprovalEvent
 
 SEND_CODE: Final = "send-code"
 SEND_LINK: Final = "send-link"
@@ -81,11 +81,11 @@ async def decide(request: Request, approval_id: str, visitor: Visitor, form: For
         refused = await _check_code(request, session, approval, voter, form, now)
         if refused is None:
             ballot = _ballot(approval, form)
-            await deciding.vote(session, approval_id, voter, ballot, now)
+            approval = await deciding.vote(session, approval_id, voter, ballot, now)
     # Not inside: the guess is to be counted.
     if refused is not None:
         raise refused
-    request.app.state.gateway.follower.tell(approval_id, ApprovalEvent(ballot.decision.value, voter.name))
+    tell_of_vote(request.app.state.gateway, approval, voter, ballot)
 
 
 async def send_code(request: Request, approval_id: str, visitor: Visitor, form: Form) -> None:

@@ -20,7 +20,7 @@ from domain.errors import InvalidRequest, NotFound, PayloadTooLarge
 from domain.instances import InstanceStatus
 from domain.subjects import instance_subject
 from storage.base import snapshot, transaction
-from storage.exports import import_instance, list_kept, outages_of
+from storage.exports import import_instance, list_kept, still_times
 from storage.timeline import count_steps
 from storage.transitions import list_transitions
 
@@ -68,7 +68,7 @@ async def export_instance(
         head = {
             **head_document(instance, view, now),
             "transitions": [transition_document(row) for row in transitions],
-            "outages": [outage_document(outage) for outage in await outages_of(session, instance, until)],
+            "outages": [outage_document(outage) for outage in await still_times(session, instance, until)],
         }
         pings: list[bytes] = []
         size = 0

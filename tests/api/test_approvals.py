@@ -101,6 +101,7 @@ async def test_the_rest_of_the_document(ours: Calls) -> None:
         "workflow_id": None,
         "instance_id": None,
         "stage_path": None,
+        "resumes_instance": False,
         "url": None,
     }
     assert document["url"].endswith(f"/approvals/{approval_id}")

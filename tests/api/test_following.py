@@ -14,6 +14,7 @@ from temporal_workflows.approval import ApprovalEvent
 class NotedTemporal(Temporal):
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
+        self.changed: list[str] = []
         self.is_away = False
         self.lets_go = asyncio.Event()
         self.lets_go.set()
@@ -30,6 +31,9 @@ class NotedTemporal(Temporal):
         finally:
             self.calls -= 1
 
+    async def tell_of_change(self, subject: str) -> None:
+        self.changed.append(subject)
+
 
 async def test_who_takes_no_notice_is_told_after_longer_and_longer_times() -> None:
     temporal, start = NotedTemporal(), utc_now()
@@ -43,6 +47,20 @@ async def test_who_takes_no_notice_is_told_after_longer_and_longer_times() -> No
     assert times[:7] == [0, 5, 15, 35, 75, 155, 315]
     gaps = {later - earlier for earlier, later in zip(times[7:], times[8:], strict=False)}
     assert gaps == {LONGEST_GAP.total_seconds()}
+
+
+async def test_instances_are_told_of_as_approvals_are_and_apart_from_them() -> None:
+    temporal, start = NotedTemporal(), utc_now()
+    follower = Follower(temporal)
+    told: list[int] = []
+    for second in range(0, 60, 5):
+        follower.tell_again(["apr_1"] if second == 5 else [], start + timedelta(seconds=second))
+        follower.tell_of_changes_again(["instance/w/d1"], start + timedelta(seconds=second))
+        await follower.finish(5)
+        told.append(len(temporal.changed))
+    assert told == [1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 4]
+    assert set(temporal.changed) == {"instance/w/d1"}
+    assert len(temporal.told) == 1
 
 
 async def test_who_has_taken_notice_begins_anew() -> None:

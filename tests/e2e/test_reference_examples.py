@@ -1,6 +1,7 @@
 """The public API's own examples, run unchanged against a real `pingpulse up`."""
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -69,6 +70,43 @@ async def test_curl(up: Up) -> None:
     assert tree["2.1"] == {"status": "healthy", "stage_name": "Train GPU"}
     assert tree["3"] == {"status": "healthy", "agent_code": "model-trainer"}
     assert set(await read(up, "/dhk/from_curl/tree")) == {"1", "2", "3"}
+
+
+async def test_curl_with_costs(up: Up) -> None:
+    budget = {
+        "budget_enabled": True,
+        "budget_limit_usd": 100.0,
+        "budget_alert_threshold_usd": 50.0,
+        "budget_daily_limit_usd": 500.0,
+        "budget_action": "terminate",
+        "cost_anomaly_detection": True,
+        "cost_anomaly_multiplier": 3.0,
+    }
+    async with httpx.AsyncClient(base_url=up.runtime.gateway_url, headers={"X-API-Key": up.key}) as client:
+        opened = await client.post("/dhk/dwf_xxx", params={"stage": "1", "start": "yes"}, json={"cost_usd": 0.08})
+        instance_id = opened.json()["instance_id"]
+        answer = await client.put("/api/workflows/dwf_xxx/budget", json=budget)
+        assert {name: answer.json()[name] for name in budget} == budget
+        pinged = json.loads(await run(up, "cost.sh", "bash", "-c"))
+        assert (pinged["status"], pinged["instance_id"]) == ("success", instance_id)
+        assert (pinged["budget"]["state"], pinged["budget"]["instance_cost_usd"]) == ("ok", 0.125)
+        # Dearer than the limit: the run is over with it, and takes no more.
+        last = await client.post("/dhk/dwf_xxx", params={"stage": "3"}, json={"cost_usd": 105.375})
+        assert (last.json()["workflow_status"], last.json()["budget"]["state"]) == ("terminated", "exceeded")
+        refused = await client.post("/dhk/dwf_xxx", params={"stage": "4"}, json={})
+        assert (refused.status_code, refused.json()["code"]) == (409, "instance_terminated")
+    cost = await read(up, f"/api/instances/{instance_id}/cost")
+    assert cost["total_cost_usd"] == 105.5
+    reported = {
+        name: cost["breakdown"][1][name] for name in ("stage_path", "model_id", "input_tokens", "output_tokens")
+    }
+    assert reported == {"stage_path": "2", "model_id": "claude-3-opus", "input_tokens": 1500, "output_tokens": 500}
+    step = (await read(up, f"/api/instances/{instance_id}/timeline"))["timeline"][1]
+    assert step["tool_calls"] == [{"tool_name": "web_search", "latency_ms": 250, "success": True}]
+    alerts = (await read(up, "/api/workflows/dwf_xxx/cost-alerts?days=7&limit=50"))["alerts"]
+    (exceeded,) = [alert for alert in alerts if alert["alert_type"] == "budget_exceeded"]
+    assert exceeded["message"] == "Instance cost $105.50 exceeds budget limit $100.00"
+    assert (exceeded["action_taken"], exceeded["current_cost_usd"]) == ("terminate", 105.5)
 
 
 async def test_the_history_with_a_login_of_a_browser(up: Up) -> None:

@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from domain.budgets import Action, Trip
 from domain.instances import Outage
 from domain.pings import Event, PingStatus
 from domain.subjects import pulse_subject, run_subject
@@ -149,6 +150,20 @@ async def pulse_continued(world: PulseWorld) -> Target:
     return target
 
 
+async def paused_and_resumed(world: World) -> Run:
+    """Then terminated."""
+    run = await world.open(dynamic(idle_timeout_seconds=60.0, **QUICK))
+    run.trip = Trip(2, Action.PAUSE, "limit/1", "Instance cost $2.00 exceeds budget limit $1.00")
+    for path in ("1", "2"):
+        await run.ask(path)
+    await run.ask("3")
+    await run.resume()
+    run.trip = Trip(5, Action.TERMINATE, "limit/3", "Instance cost $4.00 exceeds budget limit $3.00")
+    for path in ("3", "4"):
+        await run.ask(path)
+    return run
+
+
 PULSE_PATHS: tuple[Callable[[PulseWorld], Awaitable[Target]], ...] = (
     pulse_up_and_down,
     pulse_redefined,
@@ -165,6 +180,7 @@ PATHS: tuple[Callable[[World], Awaitable[Run]], ...] = (
     silence_was_not_certain,
     terminated,
     stale,
+    paused_and_resumed,
 )
 
 

@@ -11,8 +11,9 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.instances import InstanceQuestion, InstanceSnapshot, Recorded, Recording, Silence, SilenceQuestion
 from api.delivery import Temporal
+from domain.budgets import Action, Trip
 from domain.evaluation import InstanceView
-from domain.instances import InstanceState, Outage, merge
+from domain.instances import InstanceState, Outage, Pause, merge
 from domain.pings import PingFact, PingStatus
 from domain.subjects import instance_subject
 from domain.verdicts import Verdict
@@ -32,6 +33,7 @@ class Run:
     opened_at: datetime
     environment: WorkflowEnvironment
     delivered: list[PingFact] = field(default_factory=list)
+    rejected: list[PingFact] = field(default_factory=list)
     recordings: list[Recording] = field(default_factory=list)
     questions: list[datetime] = field(default_factory=list)
     """When the workflow asked whether it had been silent."""
@@ -42,6 +44,13 @@ class Run:
 
     is_stale: bool = False
     """Whether somebody seems to have recorded the next version already."""
+
+    trip: Trip | None = None
+    """Where the circuit breaker trips, by Postgres."""
+
+    pauses: tuple[Pause, ...] = ()
+    resumes: int = 0
+    """How often it was changed from outside: each time, Postgres has one version more than its workflow."""
 
     @property
     def subject(self) -> str:
@@ -65,7 +74,16 @@ class Run:
         fact = await self._fact(path, **values)
         (verdict,) = await Temporal(self.environment.client, QUEUE).ask(self.subject, [fact], [fact.id])
         self.delivered.append(fact)
+        if not verdict.accepted:
+            self.rejected.append(fact)
         return verdict
+
+    async def resume(self) -> None:
+        """Ends the pause, and tells."""
+        *before, last = self.pauses
+        self.pauses = (*before, replace(last, end=await self._now()))
+        self.resumes += 1
+        await Temporal(self.environment.client, QUEUE).tell_of_change(self.subject)
 
     async def deliver(self, pings: Sequence[PingFact]) -> None:
         await Temporal(self.environment.client, QUEUE).signal(self.subject, pings)
@@ -124,18 +142,24 @@ class World:
         run = self._runs.get(question.instance_id)
         if run is None:
             return None
-        state = merge(InstanceState(run.id, run.definition, run.opened_at, outages=run.outages), run.delivered)
+        opened = InstanceState(run.id, run.definition, run.opened_at, outages=run.outages, pauses=run.pauses)
+        state = merge(opened, (fact for fact in run.delivered if fact not in run.rejected))
         if run.recordings:
             state = replace(state, confirmed_until=run.recordings[-1].change.completed_at)
-        return InstanceSnapshot(state, {1: len(run.delivered)}, len(run.recordings))
+        return InstanceSnapshot(state, {1: len(run.delivered)}, len(run.recordings) + run.resumes)
 
     @activity.defn
     async def record(self, recording: Recording) -> Recorded:
         run = self._runs[recording.change.instance_id]
-        assert recording.change.version == len(run.recordings) + 1
+        assert recording.change.version == len(run.recordings) + run.resumes + 1
         if run.is_stale:
             run.is_stale = False
             return Recorded(is_stale=True)
+        trip = run.trip if run.trip is not None and run.trip.ping_id in recording.counts else None
+        if recording.trip != trip:
+            return Recorded(must_judge_again=True, trip=trip)
+        if trip is not None and trip.action is Action.PAUSE:
+            run.pauses += (Pause(recording.change.transitions[-1].at, trip.reason, trip.cause),)
         run.recordings.append(recording)
         return Recorded()
 
