@@ -32,8 +32,8 @@ class Candidate:
     closes_at: datetime | None = None
     first_stage_seen: bool = True
     is_strict: bool = False
-    report: LastReport | None = None
     reason: str | None = None
+    report: LastReport | None = None
 
     def stopped(self, workflow_id: str) -> DomainError | None:
         """What its pings are answered with, if the circuit breaker has stopped it."""
