@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from api.deps import Text
 from api.fields import Tags
 from api.interval_fields import Grace
-from api.routes.workflows import Seconds, StageInput
+from api.workflow_fields import Seconds, StageInput
 from domain.errors import InvalidRequest
 from domain.instances import InstanceStatus, StageStatus
 from domain.paths import parse_path

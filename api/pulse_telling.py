@@ -7,9 +7,8 @@ import structlog
 from fastapi import Request
 
 from api.gateway import Gateway
-from domain.subjects import pulse_subject
 from storage.base import Sessions
-from storage.pulse_reads import was_pinged
+from storage.pulse_reads import is_followed
 
 TELL_TIMEOUT_SECONDS: Final = 2.0
 
@@ -17,12 +16,13 @@ log = structlog.get_logger(__name__)
 
 
 async def tell_of_new_rules(sessions: Sessions, pulse_id: str, request: Request) -> None:
-    """Has its workflow, which begins with the first ping, read its rules again. If that fails, housekeeping does it.
+    """Has its workflow read its rules again; that of an awaited pulse begins so, others begin with the first ping. If
+    it fails, housekeeping does it.
 
     After the commit: a workflow that begins later reads the new rules anyway.
     """
     async with sessions() as session:
-        if not await was_pinged(session, pulse_subject(pulse_id)):
+        if not await is_followed(session, pulse_id):
             return
     gateway: Gateway = request.app.state.gateway
     try:

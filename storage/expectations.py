@@ -38,23 +38,24 @@ class Expected:
     grace_seconds: float
 
 
-async def expect(session: AsyncSession, workflow: Workflow, interval: Interval | None, now: datetime) -> None:
-    """From the next report on, another is expected after each; or none is any more. A workflow that is already there
+async def expect(session: AsyncSession, workflow: Workflow, interval: Interval | None, now: datetime) -> str | None:
+    """From now on a report is expected, and another after each; or none is any more. A workflow that is already there
     keeps its pulse, so that nothing is forgotten of it.
 
-    Raises InvalidRequest for an interval that no pulse can have.
+    Returns the pulse that was changed by that, made or deleted: its Temporal workflow is to be told. Raises
+    InvalidRequest for an interval that no pulse can have.
     """
     pulse = await expected_by(session, workflow, lock=True)
     if interval is None:
         if pulse is not None:
             await delete_pulse(session, pulse, now)
         workflow.pulse_id = None
-        return
+        return pulse.id if pulse is not None else None
     if pulse is not None:
         rules = definition_of(pulse)
         rules = replace(rules, period_seconds=interval.seconds, cron=None, grace_seconds=interval.grace_seconds)
         _hold_to(pulse, rules, now)
-        return
+        return pulse.id
     pulse_id = random_id("pls_", 10)
     slug = workflow.slug
     if await slug_is_taken(session, Pulse, workflow.account_id, slug):
@@ -67,25 +68,28 @@ async def expect(session: AsyncSession, workflow: Workflow, interval: Interval |
         tags=tuple(workflow.tags),
         period_seconds=interval.seconds,
         grace_seconds=interval.grace_seconds,
+        awaited_since=now,
     )
     validate(rules)
     if not await create_pulse(session, rules, now):
         await create_pulse(session, replace(rules, slug=random_id(f"{slug[:100]}-", 6)), now)
     workflow.pulse_id = pulse_id
+    return pulse_id
 
 
-async def follow(session: AsyncSession, workflow: Workflow, channels: list[str] | None, now: datetime) -> None:
+async def follow(session: AsyncSession, workflow: Workflow, channels: list[str] | None, now: datetime) -> str | None:
     """Names the workflow's pulse as the workflow, and has its silence told where its failures are, if `channels` are
-    given."""
+    given. Returns the pulse if its Temporal workflow is to be told of that."""
     pulse = await expected_by(session, workflow, lock=True)
     if pulse is None:
-        return
+        return None
     rules = definition_of(pulse)
     renamed = replace(rules, name=(workflow.name or workflow.slug)[:MAX_NAME], tags=tuple(workflow.tags))
     if renamed != rules:
         _hold_to(pulse, renamed, now)
     if channels is not None:
         await attach(session, pulse.account_id, pulse_source(pulse.id), channels)
+    return pulse.id if renamed != rules else None
 
 
 async def expected_of(session: AsyncSession, workflow_ids: Collection[str]) -> dict[str, Expected]:

@@ -3,37 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.deps import PrincipalDep, SessionDep, SessionsDep, Text
-from api.fields import ChannelIds, Slug, Tags
 from api.gateway import Gateway
-from api.interval_fields import INTERVAL_FIELDS, Grace, IntervalFields, changed_interval
+from api.interval_fields import INTERVAL_FIELDS, changed_interval
 from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.ping_input import check_id
 from api.pulse_telling import tell_of_new_rules
-from api.security import ensure_owner
+from api.security import Principal, ensure_owner
+from api.workflow_fields import NewWorkflow, StageInput, WorkflowInput
 from config.clock import utc_now
 from domain.errors import Conflict, InvalidRequest, NotFound
 from domain.ids import new_workflow_id, random_id
 from domain.slugs import slug_of
 from domain.subjects import workflow_source
-from domain.workflows import (
-    DEFAULT_GRACE_PERIOD_SECONDS,
-    DEFAULT_IDLE_TIMEOUT_SECONDS,
-    MAX_STATIC_STAGES,
-    MAX_TIMEOUT_SECONDS,
-    StageDefinition,
-    ValidationMode,
-    WorkflowDefinition,
-    WorkflowKind,
-)
+from domain.workflows import StageDefinition, ValidationMode, WorkflowDefinition, WorkflowKind
 from storage.base import transaction
 from storage.channels import attach, attached
 from storage.expectations import expect, expected_of, follow
@@ -49,40 +40,6 @@ from storage.workflows import (
 )
 
 router = APIRouter(prefix="/api/workflows", tags=["workflows"])
-
-Seconds = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_SECONDS)]
-Name = Annotated[Text, Field(min_length=1, max_length=200)]
-
-
-class StageInput(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    order: int = Field(ge=1, le=MAX_STATIC_STAGES)
-    name: Name | None = None
-    timeout_seconds: Seconds | None = Field(None, description="From the ping of the stage before it.")
-
-
-class WorkflowInput(IntervalFields):
-    """What may be changed of a workflow."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Name | None = None
-    slug: Slug | None = None
-    validation_mode: ValidationMode = ValidationMode.FLEXIBLE
-    stages: list[StageInput] = Field([], max_length=MAX_STATIC_STAGES, description="Static workflows only, 1 to n.")
-    stage_timeout_seconds: Seconds | None = None
-    instance_timeout_seconds: Seconds | None = None
-    idle_timeout_seconds: Seconds | None = DEFAULT_IDLE_TIMEOUT_SECONDS
-    grace_period_seconds: Grace = DEFAULT_GRACE_PERIOD_SECONDS
-    tags: Tags = []
-    channels: ChannelIds = []
-
-
-class NewWorkflow(WorkflowInput):
-    kind: WorkflowKind
-    id: str | None = Field(None, pattern=r"^[A-Za-z0-9_.\-]{1,128}$", description="Chosen by us if left out.")
-    name: Name
 
 
 class WorkflowView(BaseModel):
@@ -122,9 +79,19 @@ _TAKEN = Conflict("The slug nightly-etl is taken; choose another.")
 
 @router.post("", status_code=201, responses=problems(*JSON_API_ERRORS, _TAKEN))
 async def create_workflow(
-    body: NewWorkflow, session: SessionDep, principal: PrincipalDep, request: Request
+    body: NewWorkflow, sessions: SessionsDep, principal: PrincipalDep, request: Request
 ) -> WorkflowView:
-    """Defines a workflow."""
+    """Defines a workflow. If reports are expected of it, the first one is from now on."""
+    async with transaction(sessions) as session:
+        workflow, pulse_id = await _create(session, principal, body)
+        view = await _view(session, workflow, request)
+    if pulse_id is not None:
+        await tell_of_new_rules(sessions, pulse_id, request)
+    return view
+
+
+async def _create(session: AsyncSession, principal: Principal, body: NewWorkflow) -> tuple[Workflow, str | None]:
+    """With the pulse whose Temporal workflow is to be told."""
     workflow_id = check_id("id", body.id) if body.id else new_workflow_id(body.kind)
     existing = await session.get(Workflow, workflow_id, with_for_update=True)
     if existing is not None:
@@ -158,9 +125,9 @@ async def create_workflow(
     session.add(workflow)
     await _flush(session)
     await attach(session, principal.account_id, workflow_source(workflow_id), body.channels)
-    await expect(session, workflow, interval, now)
+    pulse_id = await expect(session, workflow, interval, now)
     await follow(session, workflow, body.channels, now)
-    return await _view(session, workflow, request)
+    return workflow, pulse_id
 
 
 @router.get("", responses=problems(*JSON_API_ERRORS))
@@ -186,9 +153,21 @@ async def read_workflow(
 
 @router.patch("/{workflow_id}", responses=problems(*JSON_API_ERRORS, _MISSING, _TAKEN))
 async def change_workflow(
-    workflow_id: Text, body: WorkflowInput, session: SessionDep, principal: PrincipalDep, request: Request
+    workflow_id: Text, body: WorkflowInput, sessions: SessionsDep, principal: PrincipalDep, request: Request
 ) -> WorkflowView:
     """Changes what the body names. Instances that are open keep the definition they were opened with."""
+    async with transaction(sessions) as session:
+        workflow, pulse_ids = await _change(session, principal, workflow_id, body)
+        view = await _view(session, workflow, request)
+    for pulse_id in pulse_ids:
+        await tell_of_new_rules(sessions, pulse_id, request)
+    return view
+
+
+async def _change(
+    session: AsyncSession, principal: Principal, workflow_id: str, body: WorkflowInput
+) -> tuple[Workflow, set[str]]:
+    """With the pulses whose Temporal workflows are to be told."""
     workflow = await owned_workflow(session, principal, workflow_id)
     changes: dict[str, Any] = body.model_dump(exclude_unset=True, mode="json")
     for name in ("name", "slug"):
@@ -213,12 +192,11 @@ async def change_workflow(
         setattr(workflow, name, value)
     workflow.updated_at = now = utc_now()
     await _flush(session)
-    if is_about_interval:
-        await expect(session, workflow, interval, now)
+    changed = {await expect(session, workflow, interval, now)} if is_about_interval else set()
     if is_about_interval and channels is None:
         channels = (await attached(session, [workflow_source(workflow_id)]))[workflow_source(workflow_id)]
-    await follow(session, workflow, channels, now)
-    return await _view(session, workflow, request)
+    changed.add(await follow(session, workflow, channels, now))
+    return workflow, {pulse_id for pulse_id in changed if pulse_id is not None}
 
 
 @router.delete("/{workflow_id}", status_code=204, responses=problems(*JSON_API_ERRORS, _MISSING))
@@ -232,8 +210,7 @@ async def delete_workflow(workflow_id: Text, sessions: SessionsDep, principal: P
         await lock_workflows(session, [workflow_id])
         workflow.deleted_at = now
         await attach(session, workflow.account_id, workflow_source(workflow_id), [])
-        pulse_id = workflow.pulse_id
-        await expect(session, workflow, None, now)
+        pulse_id = await expect(session, workflow, None, now)
         ended = await terminate_instances(session, workflow_id, now)
         await forget_run_standing(session, workflow_id)
     if pulse_id is not None:

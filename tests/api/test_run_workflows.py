@@ -1,7 +1,13 @@
 """Workflows whose runs are reported: their definition, FlowPulse's list of them, and what is expected of them."""
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+from config.clock import utc_now
+from domain.pulses import PulseDefinition
+from storage.base import Sessions, transaction
+from storage.pulses import create_pulse
 from tests.api.calls import Calls, new_id
 from tests.api.ingest_calls import fail, runs, succeed, told
 from tests.api.pulse_calls import patch as patch_pulse
@@ -67,12 +73,15 @@ async def test_flowpulse_lists_workflows_with_how_their_runs_stand(mine: Calls) 
 
 async def test_silence_is_an_alert_and_the_next_report_its_good_end(ours: Calls) -> None:
     name = new_id("Hourly")
-    workflow_id = await runs(ours, name=name, tags=["crm"], expected_interval_seconds=1, expected_grace_seconds=0)
+    workflow_id = await runs(ours, name=name, tags=["crm"], expected_interval_minutes=60, expected_grace_seconds=0)
     pulse_id = (await ours.get(f"/api/workflows/{workflow_id}"))["pulse_id"]
-    assert (await read_pulse(ours, pulse_id))["status"] == "new"
+    pulse = await read_pulse(ours, pulse_id)
+    assert (pulse["status"], pulse["next_due_at"] is not None) == ("new", True)
     await succeed(ours, workflow_id)
+    await patch(ours, workflow_id, expected_interval_seconds=1)
     (down,) = await pulse_alerts(ours, pulse_id, "pulse_down")
     assert down["title"].startswith(f"{name} is down: no ping since")
+    assert "set up" not in down["title"]
     assert down["tags"] == ["crm"]
     # A run that fails is not silent: its failure is told, and that it reports again.
     await patch(ours, workflow_id, expected_interval_seconds=3600)
@@ -80,6 +89,62 @@ async def test_silence_is_an_alert_and_the_next_report_its_good_end(ours: Calls)
     await pulse_alerts(ours, pulse_id, "pulse_down", "pulse_recovered")
     await told(ours, workflow_id, "instance_failed")
     assert (await read_pulse(ours, pulse_id))["status"] == "up"
+
+
+async def test_a_workflow_that_never_reports_is_an_alert_and_its_first_report_the_good_end(ours: Calls) -> None:
+    name = new_id("Silent")
+    workflow_id = await runs(ours, name=name, tags=["crm"], expected_interval_seconds=1, expected_grace_seconds=0)
+    pulse_id = (await ours.get(f"/api/workflows/{workflow_id}"))["pulse_id"]
+    (down,) = await pulse_alerts(ours, pulse_id, "pulse_down")
+    assert down["title"].startswith(f"{name} is down: no ping since it was set up at")
+    assert down["tags"] == ["crm"]
+    pulse = await read_pulse(ours, pulse_id)
+    assert (pulse["status"], pulse["last_ping_at"]) == ("down", None)
+    # A run that fails has been reported all the same: it is no silence, and told by itself.
+    await patch(ours, workflow_id, expected_interval_seconds=3600)
+    await fail(ours, workflow_id)
+    _, recovered = await pulse_alerts(ours, pulse_id, "pulse_down", "pulse_recovered")
+    assert recovered["title"].startswith(f"{name} is up again after")
+    await told(ours, workflow_id, "instance_failed")
+
+
+async def test_a_workflow_that_never_reports_after_it_was_given_an_interval_is_an_alert(ours: Calls) -> None:
+    given = await runs(ours)
+    shortened = await runs(ours, expected_interval_minutes=60)
+    await succeed(ours, given)
+    for workflow_id in (given, shortened):
+        workflow = await patch(ours, workflow_id, expected_interval_seconds=1, expected_grace_seconds=0)
+        (down,) = await pulse_alerts(ours, workflow["pulse_id"], "pulse_down")
+        assert "no ping since it was set up at" in down["title"]
+
+
+async def test_a_pulse_that_waits_for_its_first_report_can_be_paused(ours: Calls) -> None:
+    workflow_id = await runs(ours, expected_interval_seconds=3600, expected_grace_seconds=0)
+    pulse_id = (await ours.get(f"/api/workflows/{workflow_id}"))["pulse_id"]
+    before = await read_pulse(ours, pulse_id)
+    await ours.post(f"/api/pulses/{pulse_id}/pause", {})
+    await patch(ours, workflow_id, expected_interval_seconds=1)
+    paused = await read_pulse(ours, pulse_id)
+    assert (paused["status"], paused["next_due_at"]) == ("paused", None)
+    await patch_pulse(ours, pulse_id, period_seconds=3600)
+    resumed = await ours.post(f"/api/pulses/{pulse_id}/resume", {})
+    assert resumed["status"] == "new"
+    assert resumed["next_due_at"] > before["next_due_at"]
+    await patch(ours, workflow_id, expected_interval_seconds=1)
+    await pulse_alerts(ours, pulse_id, "pulse_down")
+
+
+async def test_a_pulse_whose_workflow_nobody_told_to_begin_is_watched_all_the_same(
+    ours: Calls, sessions: Sessions
+) -> None:
+    """As if its gateway had died right after the commit."""
+    now = utc_now()
+    pulse_id = new_id("pls")
+    rules = PulseDefinition(pulse_id, ours.account_id, "Untold", pulse_id, period_seconds=1, grace_seconds=0)
+    async with transaction(sessions) as session:
+        # Made a while ago, so that housekeeping need not wait before it looks.
+        assert await create_pulse(session, replace(rules, awaited_since=now), now - timedelta(minutes=1))
+    await pulse_alerts(ours, pulse_id, "pulse_down")
 
 
 async def test_a_repeated_report_is_no_sign_of_life(ours: Calls) -> None:
@@ -127,9 +192,10 @@ async def test_a_pulse_that_was_deleted_by_itself_is_made_anew(ours: Calls) -> N
 
 
 async def test_a_deleted_workflow_takes_its_pulse_with_it_and_comes_back_without_trouble(ours: Calls) -> None:
-    workflow_id = await runs(ours, id=new_id("rwf"), expected_interval_seconds=1, expected_grace_seconds=0)
+    workflow_id = await runs(ours, id=new_id("rwf"), expected_interval_minutes=60, expected_grace_seconds=0)
     pulse_id = (await ours.get(f"/api/workflows/{workflow_id}"))["pulse_id"]
     await fail(ours, workflow_id)
+    await patch(ours, workflow_id, expected_interval_seconds=1)
     await pulse_alerts(ours, pulse_id, "pulse_down")
     await told(ours, workflow_id, "instance_failed")
     assert (await ours.http.delete(f"/api/workflows/{workflow_id}")).status_code == 204

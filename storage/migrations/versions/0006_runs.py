@@ -38,6 +38,7 @@ def upgrade() -> None:
         unique=False,
         postgresql_where="correlation_id IS NOT NULL",
     )
+    op.add_column("pulses", sa.Column("awaited_since", sa.DateTime(timezone=True), nullable=True))
     op.add_column("workflows", sa.Column("pulse_id", sa.Text(), nullable=True))
     op.create_foreign_key(op.f("fk_workflows_pulse_id"), "workflows", "pulses", ["pulse_id"], ["id"])
 
@@ -45,6 +46,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_constraint(op.f("fk_workflows_pulse_id"), "workflows", type_="foreignkey")
     op.drop_column("workflows", "pulse_id")
+    op.drop_column("pulses", "awaited_since")
     op.drop_index("ix_instances_correlation_id", table_name="instances", postgresql_where="correlation_id IS NOT NULL")
     op.drop_index(
         "uq_instances_workflow_id_external_id", table_name="instances", postgresql_where="external_id IS NOT NULL"
