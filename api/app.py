@@ -31,6 +31,7 @@ from api.routes import (
     exports,
     forks,
     health,
+    ingest,
     instances,
     keys,
     pings,
@@ -51,6 +52,7 @@ from config.temporal import connect
 from storage.base import create_engine, create_sessions
 
 ROUTERS = (
+    ingest,
     workflows,
     instances,
     timeline,

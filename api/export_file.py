@@ -7,7 +7,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.deps import Text
 from api.fields import Tags
-from api.routes.workflows import Grace, Seconds, StageInput
+from api.interval_fields import Grace
+from api.workflow_fields import Seconds, StageInput
 from domain.errors import InvalidRequest
 from domain.instances import InstanceStatus, StageStatus
 from domain.paths import parse_path
@@ -70,12 +71,18 @@ class LineagePart(FilePart):
 
 
 class InstancePart(FilePart):
+    """`started_at` and `ended_at` are its own times, by its caller's clock."""
+
     id: ShortText
     status: InstanceStatus
     opened_at: AwareDatetime
     completed_at: AwareDatetime | None = None
     failure_reason: Text | None = None
     agent: Text | None = None
+    external_id: ShortText | None = None
+    correlation_id: ShortText | None = None
+    started_at: AwareDatetime | None = None
+    ended_at: AwareDatetime | None = None
     lineage: LineagePart
 
 

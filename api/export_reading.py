@@ -19,6 +19,7 @@ from domain.evaluation import InstanceView
 from domain.exports import FORMAT, VERSION, Exported, as_finished, in_order
 from domain.instances import Outage
 from domain.pings import MAX_PAYLOAD_BYTES, Outcome, PingFact
+from domain.routing import External
 from domain.slugs import slug_of
 from domain.transitions import Transition
 from domain.workflows import WorkflowDefinition
@@ -69,6 +70,9 @@ def read_file(body: bytes, now: datetime) -> Import:
         tuple(_fact(number, ping) for number, ping in enumerate(file.pings, 1) if ping.outcome is Outcome.ACCEPTED),
         tuple(Transition(part.path, part.before, part.after, part.at, part.reason) for part in file.transitions),
         tuple(Outage(part.start, part.end) for part in file.outages),
+        External(
+            file.instance.external_id, file.instance.correlation_id, file.instance.started_at, file.instance.ended_at
+        ),
     )
     view, transitions = as_finished(exported)
     origin = {

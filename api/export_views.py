@@ -12,7 +12,7 @@ from api.views import in_utc
 from domain.evaluation import InstanceView
 from domain.exports import FORMAT, VERSION
 from domain.instances import Outage
-from storage.exports import lineage_of
+from storage.exports import external_id_of, lineage_of
 from storage.instances import Instance
 from storage.transitions import TransitionRow
 
@@ -32,6 +32,10 @@ def head_document(instance: Instance, view: InstanceView, exported_at: datetime)
             "completed_at": in_utc(view.completed_at) if view.completed_at is not None else None,
             "failure_reason": view.failure_reason,
             "agent": view.agent,
+            "external_id": external_id_of(instance),
+            "correlation_id": instance.correlation_id,
+            "started_at": in_utc(instance.started_at) if instance.started_at is not None else None,
+            "ended_at": in_utc(instance.ended_at) if instance.ended_at is not None else None,
             "lineage": lineage_of(instance),
         },
     }

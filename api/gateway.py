@@ -46,10 +46,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Receipt:
-    """The answer to a ping that was taken. Without a subject it came early: no instance is open yet."""
+    """The answer to a ping that was taken, under this number. Without a subject it came early: no instance is open
+    yet."""
 
     subject: str | None
     status: str | None = None
+    ping_id: int | None = None
     budget: BudgetReport | None = None
 
 
@@ -135,7 +137,7 @@ class Gateway:
                 raise rejection
             case Journaled(outcome=Outcome.PENDING):
                 return await self._await_verdict(result)
-        return Receipt(result.subject, result.status)
+        return Receipt(result.subject, result.status, result.ping_id)
 
     async def _priced(self, ping: NewPing) -> NewPing:
         try:
@@ -188,7 +190,7 @@ class Gateway:
         metrics.VERDICT_LATENCY.observe(asyncio.get_running_loop().time() - started)
         if not verdict.accepted:
             raise verdict.error()
-        return Receipt(kept.subject, verdict.instance_status, verdict.budget)
+        return Receipt(kept.subject, verdict.instance_status, kept.ping_id, verdict.budget)
 
     async def _withdraw_or_read(self, kept: Journaled) -> Verdict:
         """Gives up waiting: takes the ping back and raises Unavailable, unless the verdict was given after all."""
@@ -274,12 +276,13 @@ class Gateway:
 def _receipt_of(ping: Ping) -> Receipt:
     """The answer as it was given, whatever became of the ping since. Raises the error if it was one."""
     if ping.workflow_id is None:
-        return Receipt(ping.subject, ping.answered_status)
+        return Receipt(ping.subject, ping.answered_status, ping.id)
     verdict = verdict_of(ping)
     was_refused = verdict is not None and not verdict.accepted and ping.instance_id is not None
     if ping.answered_status == InstanceStatus.PENDING and not was_refused:
         # It came early; an instance may have adopted it since, or it is in the failed queue.
-        return Receipt(None, InstanceStatus.PENDING)
+        return Receipt(None, InstanceStatus.PENDING, ping.id)
     if verdict is not None and not verdict.accepted:
         raise verdict.error()
-    return Receipt(ping.subject, ping.answered_status, verdict.budget if verdict is not None else None)
+    budget = verdict.budget if verdict is not None else None
+    return Receipt(ping.subject, ping.answered_status, ping.id, budget)

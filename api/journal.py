@@ -132,6 +132,8 @@ class Journal:
         for (_, future), result in zip(batch, results, strict=True):
             if isinstance(result, Journaled):
                 self._kept(result)
+                for other in result.also:
+                    self._kept(other)
             if not future.done():
                 future.set_result(result)
 
@@ -150,7 +152,9 @@ class Journal:
             for ping, result in zip(pings, results, strict=True):
                 if isinstance(result, Journaled):
                     self._shortcuts.learn(ping, result)
-        self._last_id = max([self._last_id, *(item.ping_id for item in results if isinstance(item, Journaled))])
+        # What is kept with a ping comes after it.
+        last = [(item, *item.also)[-1].ping_id for item in results if isinstance(item, Journaled)]
+        self._last_id = max([self._last_id, *last])
         return results
 
     async def _join(self, rows: list[Row]) -> list[Appended] | None:

@@ -27,7 +27,7 @@ LARGE_BODIES: Final = {"/api/instances/import": 50 * 1024 * 1024}
 REQUEST_ID: Final = "pingpulse.request_id"
 """Where a request's scope holds its id."""
 
-PING_PREFIXES: Final = ("/shk/", "/dhk/", "/hbk/", "/hhk/", "/hb/", "/phk/")
+PING_PREFIXES: Final = ("/shk/", "/dhk/", "/hbk/", "/hhk/", "/hb/", "/phk/", "/api/v1/ingest/")
 
 Headers = Iterable[tuple[bytes, bytes]]
 

@@ -12,6 +12,7 @@ from domain.evaluation import InstanceView, StageView, evaluate
 from domain.instances import InstanceStatus, StageStatus, fold
 from domain.subjects import instance_subject
 from storage import gateways, instances, outbox, pings
+from storage.exports import external_id_of
 from storage.instances import Instance, Stage
 
 
@@ -95,16 +96,19 @@ def lineage_document(row: Instance) -> dict[str, Any]:
 
 
 def instance_document(row: Instance, view: InstanceView) -> dict[str, Any]:
-    """An instance with its stages, as in the instance history."""
+    """An instance with its stages, as in the instance history. One that was reported whole has the times it says."""
     document: dict[str, Any] = {
         "id": row.id,
         "status": view.status,
-        "started_at": in_utc(row.opened_at),
+        "started_at": in_utc(row.started_at or row.ended_at or row.opened_at),
         "agent_code": view.agent,
         "stage_statuses": tree_document(view),
     }
     if view.completed_at is not None:
-        document["completed_at"] = in_utc(view.completed_at)
+        document["completed_at"] = in_utc(row.ended_at or view.completed_at)
     if view.failure_reason is not None:
         document["failure_reason"] = view.failure_reason
+    for name, value in (("external_id", external_id_of(row)), ("correlation_id", row.correlation_id)):
+        if value is not None:
+            document[name] = value
     return document

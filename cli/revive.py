@@ -19,8 +19,8 @@ CONCURRENCY = 16
 
 
 async def revive(settings: Settings) -> int:
-    """Signals every instance that is open or in its grace period, every pulse that was pinged, every run that is
-    awaited and every approval that is pending, with no news; returns how many there are.
+    """Signals every instance that is open or in its grace period, every pulse that was pinged or is awaited,
+    every run that is awaited and every approval that is pending, with no news; returns how many there are.
 
     A workflow that runs takes no notice. One that is gone starts, loads itself from Postgres, and its deadlines
     count again. Without this it would start with the next ping only. Messages that were not sent yet are handed over

@@ -14,8 +14,10 @@ from domain.instances import (
     healthy_paths,
 )
 from domain.pings import PingStatus
+from domain.reports import RUN_PATH
 from domain.room import shorten, text_room
 from domain.transitions import Transition
+from domain.workflows import WorkflowKind
 
 _STAGE_STATUS = {
     PingStatus.HEALTHY: StageStatus.HEALTHY,
@@ -135,6 +137,8 @@ def stand(state: InstanceState) -> Standing:
         path, failed_at = failure
         error = shorten(state.stages[path].error, text_room(state))
         reason = f"Stage {path} failed: {error}" if error else f"Stage {path} failed"
+        if state.definition.kind is WorkflowKind.RUN:
+            reason = error or "Failed"
         return _finished(state, InstanceStatus.FAILED, _counted(state, failed_at), reason)
     if reached_at is not None and not missing:
         # What failed and healed after the end was reached has put it off.
@@ -241,7 +245,7 @@ def _reached_last_at(state: InstanceState, covered: dict[paths.Numbers, datetime
     Once nothing is missing any more, the time of the latest of the stages that had to come.
     """
     definition = state.definition
-    if not definition.is_static:
+    if not definition.is_static or _is_reported(state):
         return _counted(state, state.final.at) if state.final else None
     orders = [(stage.order,) for stage in definition.stages]
     if not orders or orders[-1] not in covered:
@@ -253,9 +257,16 @@ def _reached_last_at(state: InstanceState, covered: dict[paths.Numbers, datetime
 
 def _missing(state: InstanceState, covered: dict[paths.Numbers, datetime]) -> list[str]:
     """Stages that must still come: the defined ones of a static workflow, and those announced as pending."""
-    missing = [str(stage.order) for stage in state.definition.stages if (stage.order,) not in covered]
+    defined = () if _is_reported(state) else state.definition.stages
+    missing = [str(stage.order) for stage in defined if (stage.order,) not in covered]
     announced = [path for path, facts in state.stages.items() if facts.status is PingStatus.PENDING]
     return sorted({*missing, *announced}, key=paths.sort_key)
+
+
+def _is_reported(state: InstanceState) -> bool:
+    """Whether a report of the whole run has said that it is done, stages or not."""
+    facts = state.stages.get(RUN_PATH)
+    return facts is not None and facts.status is PingStatus.HEALTHY and state.final is not None
 
 
 def _deadlines(

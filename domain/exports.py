@@ -8,6 +8,7 @@ from typing import Final
 from domain.evaluation import InstanceView, evaluate
 from domain.instances import FINISHED, InstanceState, InstanceStatus, Outage, fold
 from domain.pings import PingFact
+from domain.routing import External
 from domain.transitions import Transition
 from domain.workflows import WorkflowDefinition
 
@@ -21,7 +22,8 @@ NOT_FINISHED: Final = "It was not finished when it was exported."
 @dataclass(frozen=True)
 class Exported:
     """What a file says of an instance: up to `exported_at` it had these `facts` and transitions. `outages` are those
-    of the installation that it comes from, where its deadlines were moved by them."""
+    of the installation that it comes from, where its deadlines were moved by them. `external` is what its caller's own
+    system knows of it."""
 
     definition: WorkflowDefinition
     status: InstanceStatus
@@ -31,6 +33,7 @@ class Exported:
     facts: tuple[PingFact, ...]
     transitions: tuple[Transition, ...]
     outages: tuple[Outage, ...] = ()
+    external: External | None = None
 
 
 def as_finished(exported: Exported) -> tuple[InstanceView, tuple[Transition, ...]]:

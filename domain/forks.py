@@ -15,11 +15,13 @@ MAX_DEPTH: Final = 100
 
 
 class Origin(StrEnum):
-    """How an instance came into being, if no ping has opened it."""
+    """How an instance came into being, if not by a ping that was looking for the current one."""
 
     FORK = "fork"
     RERUN = "rerun"
     IMPORT = "import"
+    EXTERNAL = "external"
+    """By a ping that names it by the caller's own id, or reports all of it: it takes no pings that do not."""
 
 
 def inherited_by_fork(

@@ -12,8 +12,8 @@ from domain.maintenance import MaintenanceWindow
 from domain.pulses import PulseDefinition, PulseState, PulseStatus
 from domain.schedules import next_after
 
-WATCHED: Final = frozenset({PulseStatus.UP, PulseStatus.LATE, PulseStatus.UNKNOWN})
-"""In these a ping is expected."""
+WATCHED: Final = frozenset({PulseStatus.NEW, PulseStatus.UP, PulseStatus.LATE, PulseStatus.UNKNOWN})
+"""In these a ping is expected; of a new pulse only if that is awaited."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ def expectation(definition: PulseDefinition, state: PulseState) -> Expectation |
     """The ping that is expected next; None while none is."""
     if state.status not in WATCHED or state.base is None:
         return None
+    if state.status is PulseStatus.NEW and definition.awaited_since is None:
+        return None
     counted_from = max(state.base, state.missed or state.base)
     occurs_at = next_after(definition.schedule, counted_from)
     grace = definition.grace_seconds if definition.start_grace_seconds is None else definition.start_grace_seconds
@@ -86,7 +88,7 @@ def run_limit(definition: PulseDefinition) -> float:
 
 def _deadlines(definition: PulseDefinition, state: PulseState) -> Iterator[Deadline]:
     if expected := expectation(definition, state):
-        if state.status is PulseStatus.UP:
+        if state.status in (PulseStatus.NEW, PulseStatus.UP):
             yield Deadline(expected.due_at, DeadlineKind.DUE)
         if expected.unsure_at is not None and state.status is not PulseStatus.UNKNOWN:
             yield Deadline(expected.unsure_at, DeadlineKind.UNSURE)

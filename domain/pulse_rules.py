@@ -122,12 +122,17 @@ class _Folding:
             self._become(PulseStatus.PAUSED, at)
             self._change(runs={}, failures=0, trouble=None, reminded_at=None)
         elif before.status is PulseStatus.PAUSED:
-            self._become(PulseStatus.NEW if before.last_ping_at is None else PulseStatus.UP, at)
+            self._become(self._before_trouble, at)
             self._change(base=at, missed=None)
         elif before.status is PulseStatus.LATE and before.missed is None:
             expected = expectation(self._definition, before)
             if expected is not None and expected.due_at > at:
-                self._become(PulseStatus.UP, at, "is expected later now")
+                self._become(self._before_trouble, at, "is expected later now")
+
+    @property
+    def _before_trouble(self) -> PulseStatus:
+        """What it is while nothing is wrong: up only after a ping."""
+        return PulseStatus.NEW if self._state.last_ping_at is None else PulseStatus.UP
 
     def _call(self, deadline: Deadline, at: datetime, until: datetime) -> None:
         match deadline.kind:
@@ -168,8 +173,12 @@ class _Folding:
         """When a ping was due, and what to say of it."""
         expected = expectation(self._definition, self._state)
         due_at = expected.due_at if expected is not None else at
-        last_at = self._state.last_ping_at or self._state.base or at
-        return due_at, f"no ping since {moment_text(last_at, at)}, expected at {moment_text(due_at, at)}"
+        last_at, set_up_at = self._state.last_ping_at, self._definition.awaited_since
+        if last_at is None and set_up_at is not None:
+            since = f"it was set up at {moment_text(set_up_at, at)}"
+        else:
+            since = moment_text(last_at or self._state.base or at, at)
+        return due_at, f"no ping since {since}, expected at {moment_text(due_at, at)}"
 
     def _give_up_run(self, rid: str, at: datetime) -> None:
         runs = dict(self._state.runs)

@@ -32,7 +32,7 @@ MAX_OPEN_RUNS: Final = 100
 
 class PulseStatus(StrEnum):
     NEW = "new"
-    """Never pinged: nothing is expected yet."""
+    """Never pinged: nothing is expected yet, unless its first ping is awaited."""
     UP = "up"
     LATE = "late"
     """Past due, in its grace."""
@@ -48,7 +48,8 @@ class PulseDefinition:
 
     It has a period or a cron expression. A ping may be `grace_seconds` late, or `start_grace_seconds` if that is set;
     a run may take `max_duration_seconds`, or `grace_seconds`, until it ends. `alert_after` misses or failures in a
-    row take it down. `reminder_seconds` is the gap between reminders while it is down.
+    row take it down. `reminder_seconds` is the gap between reminders while it is down. Its first ping is due by the
+    schedule from `awaited_since` on; without that, nothing is expected before it.
     """
 
     id: str
@@ -73,6 +74,7 @@ class PulseDefinition:
     depends_on: tuple[str, ...] = ()
     paused_at: datetime | None = None
     revision: int = 1
+    awaited_since: datetime | None = None
 
     @property
     def schedule(self) -> Schedule:
@@ -119,7 +121,7 @@ def first_state(definition: PulseDefinition) -> PulseState:
     """Of a pulse that was never pinged."""
     if definition.paused_at is not None:
         return PulseState(PulseStatus.PAUSED, since=definition.paused_at)
-    return PulseState()
+    return PulseState(base=definition.awaited_since)
 
 
 def interpret(definition: PulseDefinition, body: str | None) -> Event:

@@ -6,6 +6,7 @@ from datetime import datetime
 from domain.errors import DomainError, InvalidRequest, NotFound
 from domain.instances import FINISHED, InstanceState, InstanceStatus
 from domain.pings import PingFact, PingStatus
+from domain.reports import LastReport, is_repetition
 from domain.verdicts import (
     DailyBudgetExceeded,
     InstanceClosed,
@@ -22,7 +23,8 @@ class Candidate:
     """An instance a ping may belong to.
 
     `first_stage_seen`: whether a static instance had a healthy stage 1 already; `is_strict`: by the definition that
-    it was opened with. `reason` is why it failed, or why the circuit breaker stopped it.
+    it was opened with. `reason` is why it failed, or why the circuit breaker stopped it. `report` is the latest that
+    told of all of it, of those that are named by an external id.
     """
 
     id: str
@@ -31,6 +33,7 @@ class Candidate:
     first_stage_seen: bool = True
     is_strict: bool = False
     reason: str | None = None
+    report: LastReport | None = None
 
     def stopped(self, workflow_id: str) -> DomainError | None:
         """What its pings are answered with, if the circuit breaker has stopped it."""
@@ -45,14 +48,39 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class External:
+    """What the caller's own system knows of the instance that a ping belongs to.
+
+    `id` is how it calls the instance: a run, a trace. Unique in the workflow; the first ping with it opens the
+    instance. `correlation_id` links instances of any workflows. `started_at` and `ended_at` are by the caller's
+    clock: they are shown, and nothing is reckoned with them. `is_whole`: the ping reports all of it, at its end.
+    """
+
+    id: str | None = None
+    correlation_id: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    is_whole: bool = False
+
+
+@dataclass(frozen=True)
 class Request:
-    """What of a stage ping decides its way. `kind` is the endpoint it came to, `instance_id` what the caller named."""
+    """What of a stage ping decides its way. `kind` is the endpoint it came to, `instance_id` what the caller named.
+
+    With `external`, but without an `instance_id`, it goes to the instance of that external id or opens one, and never
+    to the workflow's current one.
+    """
 
     workflow_id: str
     kind: WorkflowKind
     fact: PingFact
     start: bool = False
     instance_id: str | None = None
+    external: External | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.external is not None and self.external.is_whole
 
 
 @dataclass(frozen=True)
@@ -107,6 +135,11 @@ class KeepEarly:
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """It says what the instance's latest report has said, and is not kept again."""
+
+
+@dataclass(frozen=True)
 class Refuse:
     """Not taken. `journaled`: kept in the failed queue, so that it can be investigated; as a ping of the instance, if
     there is one that it was for."""
@@ -116,7 +149,7 @@ class Refuse:
     instance_id: str | None = None
 
 
-Route = Join | Open | CreateAndOpen | KeepEarly | Refuse
+Route = Join | Open | CreateAndOpen | KeepEarly | Repeat | Refuse
 
 
 def route(
@@ -128,10 +161,11 @@ def route(
     day_stop: str | None = None,
 ) -> Route:
     """Decides. `newest` is the newest instance of all if the circuit breaker has ended it, or else the newest open one
-    or, without one, the newest still in its grace period; `named` the one that `request.instance_id` names, if it is of
-    this workflow. `day_stop` is why nothing may be opened today: the workflow's daily limit is spent."""
+    or, without one, the newest still in its grace period; `named` the one that `request.instance_id` names, or else its
+    external id, if it is of this workflow. `day_stop` is why nothing may be opened today: the workflow's daily limit is
+    spent. What is reported as a whole is over: it is too late to stop it."""
     way = _route(request, definition, newest, named)
-    if day_stop is None or not isinstance(way, Open):
+    if day_stop is None or not isinstance(way, Open) or request.is_whole:
         return way
     message = f"{day_stop}. No run is opened before the next day, or before the limit is raised."
     return Refuse(DailyBudgetExceeded(message), journaled=True)
@@ -143,27 +177,34 @@ def _route(
     if definition is None:
         return _unknown_workflow(request)
     if definition.kind is not request.kind:
-        right = "shk" if definition.is_static else "dhk"
-        return Refuse(
-            InvalidRequest.of_field(
-                "workflow_id", f"{definition.id} is a {definition.kind} workflow; ping it at /{right}/{definition.id}"
-            )
-        )
+        message = f"{definition.id} is a {definition.kind} workflow; {how_to_ping(definition)}"
+        return Refuse(InvalidRequest.of_field("workflow_id", message))
+    is_whole = request.external is not None and request.external.is_whole
     order = definition.order_of_name(request.fact.path)
-    if order is not None:
+    if order is not None and not is_whole:
         message = f"{request.fact.path} is the name of stage {order}; ping it as stage={order}"
         return Refuse(InvalidRequest.of_field("stage", message))
     if request.instance_id is not None:
         return _to_named(request, named)
+    if request.external is not None:
+        return _to_external(request, definition, request.external, named)
     if definition.is_static:
         return _static(request, definition, newest)
     return _dynamic(request, definition, newest)
 
 
+def how_to_ping(definition: WorkflowDefinition) -> str:
+    """What to do instead, for whoever took it for another kind."""
+    if definition.kind is WorkflowKind.RUN:
+        return "report its runs at /api/v1/ingest/run-success and /api/v1/ingest/run-failure"
+    return f"ping it at /{'shk' if definition.is_static else 'dhk'}/{definition.id}"
+
+
 def _unknown_workflow(request: Request) -> Route:
     workflow_id = request.workflow_id
-    if request.kind is WorkflowKind.STATIC:
-        return Refuse(NotFound(f"There is no static workflow {workflow_id}; create it with POST /api/workflows first."))
+    if request.kind is not WorkflowKind.DYNAMIC:
+        message = f"There is no {request.kind} workflow {workflow_id}; create it with POST /api/workflows first."
+        return Refuse(NotFound(message))
     if not request.start:
         return Refuse(
             NotFound(f"There is no workflow {workflow_id} yet; send the first ping with start=yes to create it.")
@@ -181,6 +222,28 @@ def _to_named(request: Request, named: Candidate | None) -> Route:
     if named.closes_at is not None and named.is_closed(request.fact.at):
         closed_at = named.closes_at.isoformat()
         return Refuse(InstanceClosed(f"Instance {named.id} closed at {closed_at}; open a new one to go on."))
+    return Join(named.id)
+
+
+def _to_external(
+    request: Request, definition: WorkflowDefinition, external: External, named: Candidate | None
+) -> Route:
+    """Finds or opens. The end of one that is named so is no reason to turn a ping away: what comes of it may come late,
+    and it cannot be meant for another."""
+    if external.is_whole and definition.is_strict:
+        message = f"{definition.id} is strict, so its runs cannot be reported as a whole; {how_to_ping(definition)}"
+        return Refuse(InvalidRequest.of_field("workflow_id", message))
+    if named is None:
+        return _open(request, definition)
+    is_over = named.is_closed(request.fact.at) and named.is_strict
+    stopped = named.stopped(request.workflow_id)
+    if stopped is not None and not external.is_whole:
+        return Refuse(stopped, journaled=True, instance_id=named.id)
+    if is_over or named.status is InstanceStatus.TERMINATED:
+        return Refuse(InstanceClosed(f"Instance {named.id} has ended; use another id for what comes after it."))
+    report = named.report if external.is_whole else None
+    if report is not None and is_repetition(report, request.fact.status, external.ended_at):
+        return Repeat()
     return Join(named.id)
 
 

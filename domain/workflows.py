@@ -10,6 +10,8 @@ from domain.paths import Numbers
 class WorkflowKind(StrEnum):
     STATIC = "static"
     DYNAMIC = "dynamic"
+    RUN = "run"
+    """Its runs are reported whole, once they are over."""
 
 
 class ValidationMode(StrEnum):

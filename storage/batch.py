@@ -8,11 +8,12 @@ from domain.errors import DomainError, Forbidden
 from domain.evaluation import stand
 from domain.instances import InstanceState, InstanceStatus, merge
 from domain.pings import Outcome, PingFact
-from domain.routing import Candidate, CreateAndOpen, Join, KeepEarly, Open, Refuse, Request
+from domain.reports import LastReport
+from domain.routing import Candidate, CreateAndOpen, Join, KeepEarly, Open, Refuse, Repeat, Request
 from domain.subjects import instance_subject
 from domain.workflows import WorkflowDefinition
-from storage.routing import Routes, WorkflowRoute
-from storage.rows import NewPing, Row
+from storage.routing import ExternalInstance, Routes, WorkflowRoute
+from storage.rows import NewPing, Row, Same
 
 MAX_ID: Final = 2**63 - 1
 """Of a ping in the journal. Those of the batch get theirs later, and come after it until then."""
@@ -30,13 +31,16 @@ class Batch:
         self._early: dict[str, list[Row]] = {}
         self._unnumbered = 0
 
-    def add(self, ping: NewPing) -> Row | DomainError:
+    def add(self, ping: NewPing) -> Row | Same | DomainError:
         request = stage_request(ping)
         known = self.routes.workflows.get(request.workflow_id)
         if known is not None and known.account_id != ping.account_id:
             return Forbidden(f"Workflow {request.workflow_id} belongs to another account.")
         named = self.routes.named.get(request.instance_id or "")
         candidate = named.candidate if named is not None and named.workflow_id == request.workflow_id else None
+        external = self._external(request)
+        if external is not None:
+            candidate = external.candidate
         newest = known.newest if known is not None else None
         definition = known.definition if known is not None else None
         day_stop = known.day_stop if known is not None else None
@@ -48,7 +52,11 @@ class Batch:
             case KeepEarly():
                 return self._keep_early(ping)
             case Join(instance_id):
-                return self._join(ping, instance_id, named.candidate if named else newest, known)
+                return self._joined(external, self._join(ping, instance_id, candidate or newest, known))
+            case Repeat():
+                assert external is not None
+                assert external.report is not None
+                return Same(external.report)
             case Open():
                 assert known is not None
                 assert known.definition is not None
@@ -73,7 +81,7 @@ class Batch:
             self.first_stage_seen.append(instance_id)
             if known is not None and known.newest is not None and known.newest.id == instance_id:
                 known.newest = replace(candidate, first_stage_seen=True)
-        if candidate.is_strict or (known is not None and known.has_budget):
+        if candidate.is_strict or (known is not None and known.has_budget and not stage_request(ping).is_whole):
             return stage_row(ping, Outcome.PENDING, candidate.status, instance_id)
         status = self._status_after(fact, instance_id, candidate.status)
         return stage_row(ping, Outcome.ACCEPTED, status, instance_id)
@@ -95,6 +103,8 @@ class Batch:
             first_stage_seen=not definition.is_static or routing.is_first_stage(fact),
             is_strict=definition.is_strict,
         )
+        if stage_request(ping).external is not None:
+            return self._open_external(ping, definition, candidate, has_budget=has_budget)
         self.routes.workflows[definition.id] = WorkflowRoute(definition.account_id, definition, candidate, has_budget)
         if definition.is_static:
             self.routes.states[candidate.id] = InstanceState(candidate.id, definition, fact.at)
@@ -105,6 +115,42 @@ class Batch:
         outcome = Outcome.PENDING if definition.is_strict or has_budget else Outcome.ACCEPTED
         status = self._status_after(fact, candidate.id, InstanceStatus.RUNNING)
         return stage_row(ping, outcome, status, candidate.id, opened=definition)
+
+    def _external(self, request: Request) -> ExternalInstance | None:
+        """What the ping's external id names, if it names the instance by that."""
+        if request.external is None or request.external.id is None or request.instance_id is not None:
+            return None
+        return self.routes.external.get((request.workflow_id, request.external.id))
+
+    def _open_external(
+        self, ping: NewPing, definition: WorkflowDefinition, candidate: Candidate, *, has_budget: bool
+    ) -> Row:
+        """One that takes no pings but those that name it, early ones neither."""
+        request = stage_request(ping)
+        route = WorkflowRoute(definition.account_id, definition, None, has_budget)
+        self.routes.workflows.setdefault(definition.id, route)
+        if definition.is_static:
+            self.routes.states[candidate.id] = InstanceState(candidate.id, definition, request.fact.at)
+        is_judged = definition.is_strict or (has_budget and not request.is_whole)
+        outcome = Outcome.PENDING if is_judged else Outcome.ACCEPTED
+        status = self._status_after(request.fact, candidate.id, InstanceStatus.RUNNING)
+        row = stage_row(ping, outcome, status, candidate.id, opened=definition)
+        opened = ExternalInstance(candidate)
+        if request.external is not None and request.external.id is not None:
+            self.routes.external[definition.id, request.external.id] = opened
+        return self._joined(opened, row)
+
+    def _joined(self, instance: ExternalInstance | None, row: Row) -> Row:
+        """Remembers what a report has said. One at a time tells of a workflow's runs: of two at once, the second may be
+        a repetition."""
+        external = stage_request(row.ping).external
+        if external is not None and external.is_whole:
+            self._lock(stage_request(row.ping).workflow_id)
+            if instance is not None:
+                report = LastReport(row.fact.status, external.ended_at)
+                instance.candidate = replace(instance.candidate, report=report)
+                instance.report = row
+        return row
 
     def _status_after(self, fact: PingFact, instance_id: str, current: InstanceStatus) -> InstanceStatus:
         """The instance's status with this ping and those before it in the batch; predicted where that is enough."""

@@ -16,7 +16,7 @@ from domain.exports import Exported
 from domain.forks import Origin
 from domain.ids import new_instance_id, new_workflow_id, random_id
 from domain.instances import InstanceStatus, Outage
-from domain.routing import is_first_stage
+from domain.routing import External, is_first_stage
 from domain.subjects import instance_subject
 from domain.timeline import SHOWN
 from domain.transitions import Transition
@@ -77,6 +77,13 @@ def lineage_of(instance: Instance) -> dict[str, Any]:
     return {name: getattr(instance, name) for name in LINEAGE}
 
 
+def external_id_of(instance: Instance) -> str | None:
+    """Of one that was imported, in the installation that it comes from: here, it would take what comes of that id."""
+    if instance.imported is not None:
+        return instance.imported.get("external_id")
+    return instance.external_id
+
+
 def imported_from(instance: Instance) -> dict[str, Any] | None:
     """Where an instance that was imported comes from; None for any other."""
     if instance.imported is None:
@@ -119,6 +126,7 @@ async def import_instance(
     """
     workflow_id, is_new = await _workflow_for(session, account_id, exported, now)
     definition = replace(exported.definition, id=workflow_id, account_id=account_id)
+    external = exported.external or External()
     instance = Instance(
         id=new_instance_id(definition.kind),
         workflow_id=workflow_id,
@@ -129,8 +137,12 @@ async def import_instance(
         definition=columns_of(definition),
         version=0,
         origin=Origin.IMPORT.value,
+        correlation_id=external.correlation_id,
+        started_at=external.started_at,
+        ended_at=external.ended_at,
         imported={
             **origin,
+            "external_id": external.id,
             "imported_at": now.isoformat(),
             "outages": [[outage.start.isoformat(), outage.end.isoformat()] for outage in exported.outages],
         },

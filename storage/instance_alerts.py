@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,11 +11,17 @@ from domain.evaluation import Change
 from domain.instance_alerts import alerts_of, fails_now, touches_failure, violation_alert
 from domain.instances import InstanceStatus
 from domain.pings import Outcome
+from domain.run_alerts import has_ended
 from domain.subjects import instance_subject
+from domain.workflows import WorkflowKind
 from storage.alerts import raise_alerts
 from storage.instances import get_instance
 from storage.pings import Ping
+from storage.run_standings import raise_end_of_run
 from storage.transitions import TransitionRow
+
+_RUN: Final = "r"
+"""How the ids of reported runs begin."""
 
 
 async def raise_change(session: AsyncSession, change: Change, now: datetime) -> int:
@@ -22,11 +29,14 @@ async def raise_change(session: AsyncSession, change: Change, now: datetime) -> 
 
     Asks nothing of Postgres unless the change may be worth telling.
     """
-    if not touches_failure(change):
+    is_end_of_run = change.instance_id.startswith(_RUN) and has_ended(change)
+    if not is_end_of_run and not touches_failure(change):
         return 0
     row = await get_instance(session, change.instance_id)
     if row is None:
         return 0
+    if row.rules().kind is WorkflowKind.RUN:
+        return await raise_end_of_run(session, row, change, now) if is_end_of_run else 0
     failed_since = fails_now(change)
     if failed_since is None:
         failed_since = await _failed_since(session, instance_subject(row.workflow_id, row.id))

@@ -27,9 +27,10 @@ class Instance(Base):
 
     `version` counts what the workflow has recorded, so that a repeated activity writes nothing twice.
     `closes_at` is set while it is finished; after that it takes no more pings.
-    `origin` is set if no ping has opened it: it was made of another one, `parent_id`, and `root_id` is where that line
-    begins, `fork_depth` steps before. It takes no pings but those that name it. No foreign keys, so that each of them
-    may be forgotten by itself. `opened_at` is when it was made: its deadlines count from there.
+    `origin` is set if it was made of another one, `parent_id`, and `root_id` is where that line begins, `fork_depth`
+    steps before; or if it is known by what its caller calls it (see `domain.routing.External`). It takes no pings but
+    those that name it. No foreign keys, so that each of them may be forgotten by itself. `opened_at` is when it was
+    made: its deadlines count from there. `started_at` and `ended_at` are its own times, by its caller's clock.
     `pauses` are `domain.instances.Pause`, as JSON. `budget_limit_usd` is what a resume allowed it. `is_unheard`: it was
     changed by others than its workflow, which has not loaded it since.
     `imported` is where one that was imported comes from, and what is known there alone: see `storage.exports`.
@@ -57,6 +58,10 @@ class Instance(Base):
     fork_from_stage: Mapped[str | None]
     session_id: Mapped[str | None]
     imported: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    external_id: Mapped[str | None]
+    correlation_id: Mapped[str | None]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
     pauses: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, default=list, server_default="[]")
     budget_limit_usd: Mapped[Decimal | None] = mapped_column(Numeric)
     is_unheard: Mapped[bool] = mapped_column(default=False, server_default="false")
@@ -71,6 +76,21 @@ class Instance(Base):
             postgresql_where="closes_at IS NULL AND origin IS NULL",
         ),
         Index("ix_instances_root_id", "root_id", "opened_at", "id", postgresql_where="root_id IS NOT NULL"),
+        Index(
+            "uq_instances_workflow_id_external_id",
+            "workflow_id",
+            "external_id",
+            unique=True,
+            postgresql_where="external_id IS NOT NULL",
+        ),
+        Index(
+            "ix_instances_correlation_id",
+            "account_id",
+            "correlation_id",
+            "opened_at",
+            "id",
+            postgresql_where="correlation_id IS NOT NULL",
+        ),
         Index("ix_instances_workflow_id_closes_at", "workflow_id", "closes_at"),
         Index("ix_instances_workflow_id_opened_at", "workflow_id", "opened_at", "id"),
         Index("ix_instances_unheard", "opened_at", postgresql_where="is_unheard"),
@@ -111,6 +131,10 @@ def pauses_as_json(pauses: Iterable[Pause]) -> list[dict[str, Any]]:
         }
         for pause in pauses
     ]
+
+
+_BY_A_PING = or_(Instance.origin.is_(None), Instance.origin == Origin.EXTERNAL)
+"""Of those that a ping has opened."""
 
 
 class Stage(Base):
@@ -181,7 +205,7 @@ async def get_instance(session: AsyncSession, instance_id: str) -> Instance | No
 
 async def find_current_instance(session: AsyncSession, workflow_id: str) -> Instance | None:
     """The newest open instance or, without one, the newest of all. Neither is ever a fork or a rerun."""
-    newest = select(Instance).where(Instance.workflow_id == workflow_id, Instance.origin.is_(None))
+    newest = select(Instance).where(Instance.workflow_id == workflow_id, _BY_A_PING)
     order = (Instance.opened_at.desc(), Instance.id.desc())
     current: Instance | None = await session.scalar(
         newest.where(Instance.closes_at.is_(None)).order_by(*order).limit(1)
@@ -201,6 +225,22 @@ async def list_instances(
     query = select(Instance).where(Instance.workflow_id == workflow_id)
     if wanted := [status.value for status in statuses]:
         query = query.where(Instance.status.in_(wanted))
+    if before is not None:
+        query = query.where(tuple_(Instance.opened_at, Instance.id) < before)
+    query = query.order_by(Instance.opened_at.desc(), Instance.id.desc()).limit(limit)
+    return list((await session.scalars(query)).all())
+
+
+async def list_correlated(
+    session: AsyncSession,
+    account_id: str,
+    correlation_id: str,
+    *,
+    limit: int,
+    before: tuple[datetime, str] | None = None,
+) -> list[Instance]:
+    """The account's instances, of any workflow, that their callers have linked by this id; newest first."""
+    query = select(Instance).where(Instance.account_id == account_id, Instance.correlation_id == correlation_id)
     if before is not None:
         query = query.where(tuple_(Instance.opened_at, Instance.id) < before)
     query = query.order_by(Instance.opened_at.desc(), Instance.id.desc()).limit(limit)
@@ -247,8 +287,8 @@ async def forget_if_never_begun(session: AsyncSession, instance_id: str) -> None
     joined = select(Ping.id).where(
         Ping.instance_id == instance_id, Ping.outcome.in_((Outcome.ACCEPTED, Outcome.PENDING))
     )
-    opened_by_a_ping = (Instance.id == instance_id, Instance.origin.is_(None))
-    await session.execute(delete(Instance).where(*opened_by_a_ping, Instance.version == 0, ~joined.exists()))
+    never_recorded = (Instance.id == instance_id, _BY_A_PING, Instance.version == 0)
+    await session.execute(delete(Instance).where(*never_recorded, ~joined.exists()))
 
 
 async def list_unclosed(session: AsyncSession, now: datetime) -> list[tuple[str, str]]:

@@ -93,7 +93,9 @@ class Shortcuts:
         if result.outcome is not Outcome.ACCEPTED:
             return
         match ping.request:
-            case Request(kind=WorkflowKind.DYNAMIC, instance_id=None, workflow_id=workflow_id) if result.instance_id:
+            case Request(kind=WorkflowKind.DYNAMIC, instance_id=None, external=None, workflow_id=workflow_id) if (
+                result.instance_id
+            ):
                 _remember(self._joined, workflow_id, Joined(ping.account_id, result.instance_id))
             case PulseRequest(target=name) if result.target is not None:
                 _remember(self._targets, (ping.account_id, name), result.target)
@@ -107,6 +109,7 @@ def _as_row(ping: NewPing, request: Request, joined: Joined | None) -> Row | Non
         or request.kind is not WorkflowKind.DYNAMIC
         or request.start
         or request.instance_id is not None
+        or request.external is not None
     ):
         return None
     status = routing.predicted_status(InstanceStatus.RUNNING, request.fact)

@@ -1,6 +1,6 @@
 """Appending to the journal: a batch of pings is routed and kept in one commit, with all that it brings into being."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,7 +14,7 @@ from domain.routing import PulseRequest, Request, RunRequest
 from storage.costs import COUNTED_COLUMNS, counted
 from storage.pings import IdempotencyKey, Ping, find_used_keys
 from storage.pulse_pings import route_pulse_pings
-from storage.rows import Journaled, NewPing, Row, documents, incoming, journaled, keep
+from storage.rows import Journaled, NewPing, Row, Same, documents, incoming, journaled, keep
 from storage.run_pings import route_run_pings
 from storage.stage_pings import route_stage_pings
 
@@ -23,7 +23,7 @@ IDEMPOTENCY_HOURS: Final = 24
 
 @dataclass(frozen=True)
 class Repeated:
-    """The idempotency key was used before, for this ping."""
+    """The idempotency key was used before, for this ping; or this ping has said the same."""
 
     ping_id: int
 
@@ -58,26 +58,39 @@ async def append(session: AsyncSession, gateway_id: int, pings: Sequence[NewPing
     for index, row in zip(waiting, routed, strict=True):
         if isinstance(row, DomainError):
             results[index] = row
-        else:
+        elif isinstance(row, Row):
             kept.append((index, row))
 
-    inserted = await _insert(session, gateway_id, [row for _, row in kept])
+    every = [each for _, row in kept for each in (row, *row.also)]
+    ids = dict(zip(map(id, every), await _insert(session, gateway_id, every), strict=True))
     keyed: list[tuple[NewPing, int]] = []
-    for (index, row), ping_id in zip(kept, inserted, strict=True):
-        results[index] = journaled(row, gateway_id, ping_id)
+    for index, row in kept:
+        ping_id = ids[id(row)]
+        also = tuple(journaled(other, gateway_id, ids[id(other)]) for other in row.also)
+        results[index] = journaled(row, gateway_id, ping_id, also)
         if row.ping.idempotency_key:
             keyed.append((row.ping, ping_id))
+    for index, row in zip(waiting, routed, strict=True):
+        if isinstance(row, Same):
+            results[index] = Repeated(ids[id(row.of)] if isinstance(row.of, Row) else row.of)
     if keyed:
         await _remember_keys(session, keyed, now)
     return [result for result in results if result is not None]
 
 
+Router = Callable[[AsyncSession, int, Sequence[NewPing], datetime], Awaitable[Sequence[Row | Same | DomainError]]]
+
+
 async def _route(
     session: AsyncSession, gateway_id: int, pings: Sequence[NewPing], now: datetime
-) -> list[Row | DomainError]:
+) -> list[Row | Same | DomainError]:
     """What becomes of each of `pings`, of whatever they are."""
-    routed: dict[int, Row | DomainError] = {}
-    routers = {Request: route_stage_pings, PulseRequest: route_pulse_pings, RunRequest: route_run_pings}
+    routed: dict[int, Row | Same | DomainError] = {}
+    routers: dict[type[Request | PulseRequest | RunRequest], Router] = {
+        Request: route_stage_pings,
+        PulseRequest: route_pulse_pings,
+        RunRequest: route_run_pings,
+    }
     for kind, route in routers.items():
         if chosen := [index for index, ping in enumerate(pings) if isinstance(ping.request, kind)]:
             rows = await route(session, gateway_id, [pings[index] for index in chosen], now)

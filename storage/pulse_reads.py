@@ -135,9 +135,11 @@ def _is_behind() -> ColumnElement[bool]:
     return or_(func.coalesce(newest.scalar_subquery(), 0) > func.coalesce(known, 0), is_on_its_way)
 
 
-async def was_pinged(session: AsyncSession, subject: str) -> bool:
-    query = select(Ping.id).where(Ping.subject == subject, Ping.workflow_id.is_(None)).limit(1)
-    return await session.scalar(query) is not None
+async def is_followed(session: AsyncSession, pulse_id: str) -> bool:
+    """Whether it has a workflow, or is to have one: it was pinged, or is awaited."""
+    is_pinged = select(Ping.id).where(Ping.subject == pulse_subject(pulse_id), Ping.workflow_id.is_(None)).exists()
+    has_standing = select(PulseStanding.pulse_id).where(PulseStanding.pulse_id == pulse_id).exists()
+    return bool(await session.scalar(select(or_(has_standing, is_pinged))))
 
 
 async def list_pulse_pings(

@@ -23,7 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.ids import random_id
-from domain.pulses import PulseDefinition, PulseState
+from domain.pulse_deadlines import expectation
+from domain.pulses import PulseDefinition, PulseState, first_state
 from storage.accounts import Account
 from storage.base import Base
 
@@ -60,6 +61,7 @@ class Pulse(Base):
     maintenance: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     depends_on: Mapped[list[str]] = mapped_column(JSONB)
     paused_at: Mapped[datetime | None]
+    awaited_since: Mapped[datetime | None]
     badge_token: Mapped[str] = mapped_column(unique=True)
     revision: Mapped[int]
     created_at: Mapped[datetime]
@@ -113,11 +115,15 @@ def definition_of(pulse: Pulse) -> PulseDefinition:
 def columns_of(definition: PulseDefinition) -> dict[str, Any]:
     """The definition as values of the table's columns."""
     columns: dict[str, Any] = _RULES.dump_python(definition, mode="json")
-    return {**columns, "paused_at": definition.paused_at}
+    return {**columns, "paused_at": definition.paused_at, "awaited_since": definition.awaited_since}
 
 
 async def create_pulse(session: AsyncSession, definition: PulseDefinition, now: datetime) -> bool:
-    """Keeps a new target; False if its slug, or its id, is taken. Chosen by us: its id if it is empty."""
+    """Keeps a new target; False if its slug, or its id, is taken. Chosen by us: its id if it is empty.
+
+    One that is awaited gets a standing at once, held to no rules yet: so it counts as behind, and gateways tell its
+    workflow to begin until that has recorded something.
+    """
     values = {
         **columns_of(definition),
         "id": definition.id or random_id("pls_", 10),
@@ -127,7 +133,14 @@ async def create_pulse(session: AsyncSession, definition: PulseDefinition, now: 
         "updated_at": now,
     }
     created = await session.execute(insert(Pulse).values(values).on_conflict_do_nothing().returning(Pulse.id))
-    return created.scalar() is not None
+    pulse_id = created.scalar()
+    if pulse_id is not None and definition.awaited_since is not None:
+        state = first_state(definition)
+        expected = expectation(definition, state)
+        due_at = expected.due_at if expected is not None else None
+        row = standing_row(pulse_id, version=0, revision=0, state=state, delivered={}, due_at=due_at)
+        await session.execute(insert(PulseStanding).values(row))
+    return pulse_id is not None
 
 
 async def get_pulse(session: AsyncSession, pulse_id: str) -> Pulse | None:
@@ -137,7 +150,7 @@ async def get_pulse(session: AsyncSession, pulse_id: str) -> Pulse | None:
 
 
 async def get_standing(session: AsyncSession, pulse_id: str) -> PulseStanding | None:
-    """None before its workflow has recorded anything."""
+    """None before its workflow has recorded anything, unless it is awaited."""
     return await session.get(PulseStanding, pulse_id)
 
 
@@ -187,7 +200,7 @@ async def list_behind(session: AsyncSession, changed_before: datetime) -> list[s
 
 
 async def list_expected(session: AsyncSession) -> list[str]:
-    """The targets that have been pinged: those that a workflow follows."""
+    """The targets that have been pinged or are awaited: those that a workflow follows."""
     query = select(Pulse.id).join(PulseStanding, PulseStanding.pulse_id == Pulse.id).where(Pulse.deleted_at.is_(None))
     return list(await session.scalars(query))
 

@@ -1,7 +1,7 @@
 """What the routing rules need to know, read for a whole batch of pings at once."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.forks import Origin
 from domain.instances import InstanceState, InstanceStatus, confirm, merge
 from domain.pings import PingFact, PingStatus
+from domain.reports import RUN_PATH, LastReport
 from domain.routing import Candidate
 from domain.workflows import WorkflowDefinition
+from storage.rows import Row
 from storage.workflows import definition_from
 
 MAX_COUNTED: Final = 200
@@ -52,6 +54,19 @@ WHERE w.id = ANY(:workflow_ids)
 
 _NAMED = text(f"SELECT {_CANDIDATE}, workflow_id FROM instances WHERE id = ANY(:instance_ids)")
 
+_EXTERNAL = text("""
+SELECT i.id, i.workflow_id, i.external_id, i.status, i.closes_at, i.first_stage_seen,
+       i.definition ->> 'validation_mode' = 'strict' AS is_strict, i.definition ->> 'kind' = 'static' AS is_static,
+       i.failure_reason, i.ended_at, p.id AS ping_id, p.status AS ping_status
+FROM unnest(CAST(:workflow_ids AS text[]), CAST(:external_ids AS text[])) AS asked (workflow_id, external_id)
+JOIN instances i ON i.workflow_id = asked.workflow_id AND i.external_id = asked.external_id
+LEFT JOIN LATERAL (
+    SELECT id, status FROM pings
+    WHERE instance_id = i.id AND outcome = 'accepted' AND path = :run_path
+    ORDER BY received_at DESC, id DESC LIMIT 1
+) p ON i.ended_at IS NOT NULL
+""")
+
 _FACTS = text("""
 SELECT i.id AS instance_id, i.definition, i.opened_at, i.origin, p.*
 FROM instances i
@@ -84,6 +99,15 @@ class NamedInstance:
     candidate: Candidate
 
 
+@dataclass
+class ExternalInstance:
+    """What an external id names; changed in place as a batch tells of it. `report` is the ping of its latest report,
+    by number or as a row of the batch."""
+
+    candidate: Candidate
+    report: int | Row | None = None
+
+
 @dataclass(frozen=True)
 class Routes:
     """`states` is what the pings of some flexible instances add up to: of those whose next status one ping alone
@@ -92,10 +116,15 @@ class Routes:
     workflows: dict[str, WorkflowRoute]
     named: Mapping[str, NamedInstance]
     states: dict[str, InstanceState] = field(default_factory=dict)
+    external: dict[tuple[str, str], ExternalInstance] = field(default_factory=dict)
 
 
 async def load_routes(
-    session: AsyncSession, workflow_ids: Collection[str], instance_ids: Collection[str], now: datetime
+    session: AsyncSession,
+    workflow_ids: Collection[str],
+    instance_ids: Collection[str],
+    now: datetime,
+    external_ids: Collection[tuple[str, str]] = (),
 ) -> Routes:
     """Reads them as they are now. A deleted workflow has no definition, but still belongs to its account."""
     rows = (await session.execute(_ROUTES, {"workflow_ids": list(workflow_ids), "now": now})).mappings()
@@ -105,7 +134,24 @@ async def load_routes(
     if instance_ids:
         for row in (await session.execute(_NAMED, {"instance_ids": list(instance_ids)})).mappings():
             named[row["id"]] = NamedInstance(row["workflow_id"], _candidate(dict(row), unclear))
-    return Routes(workflows, named, await _load_states(session, unclear, now) if unclear else {})
+    external = await _load_external(session, external_ids, unclear) if external_ids else {}
+    return Routes(workflows, named, await _load_states(session, unclear, now) if unclear else {}, external)
+
+
+async def _load_external(
+    session: AsyncSession, external_ids: Collection[tuple[str, str]], unclear: dict[str, InstanceStatus]
+) -> dict[tuple[str, str], ExternalInstance]:
+    """By workflow and external id, the instances that there are already."""
+    workflows, ids = zip(*external_ids, strict=True)
+    asked = {"workflow_ids": list(workflows), "external_ids": list(ids), "run_path": RUN_PATH}
+    found: dict[tuple[str, str], ExternalInstance] = {}
+    for row in (await session.execute(_EXTERNAL, asked)).mappings():
+        candidate = _candidate(dict(row), unclear)
+        if row["ping_id"] is not None:
+            report = LastReport(PingStatus(row["ping_status"]), row["ended_at"])
+            candidate = replace(candidate, report=report)
+        found[row["workflow_id"], row["external_id"]] = ExternalInstance(candidate, row["ping_id"])
+    return found
 
 
 async def _load_states(

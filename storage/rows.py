@@ -50,6 +50,7 @@ class Row:
 
     `status` is what its caller is told of the subject. `window_seconds` is how long further pings of the subject may
     wait to travel together, if not as long as all others. `target` is the pulse that the row relies on.
+    `also` are rows of other subjects that are kept with it, or not at all.
     """
 
     ping: NewPing
@@ -64,12 +65,20 @@ class Row:
     adopted: tuple[PingFact, ...] = ()
     window_seconds: float | None = None
     target: Target | None = None
+    also: "tuple[Row, ...]" = ()
+
+
+@dataclass(frozen=True)
+class Same:
+    """A ping that says what another one has said, and is not kept. `of` is its number, or its row in the batch."""
+
+    of: int | Row
 
 
 @dataclass(frozen=True)
 class Journaled:
-    """What became of it. `facts` are what the courier has to deliver: this ping, after the early ones it adopted.
-    Of one that was refused, that is nothing."""
+    """What became of it. `facts` are what the courier has to deliver: this ping, after the early ones it adopted; and
+    then what was kept `also`. Of one that was refused, that is nothing."""
 
     ping_id: int
     outcome: Outcome
@@ -81,6 +90,7 @@ class Journaled:
     rejection: DomainError | None = None
     window_seconds: float | None = None
     target: Target | None = None
+    also: "tuple[Journaled, ...]" = ()
 
 
 _INCOMING: Final = """json_to_recordset(CAST({rows} AS json)) AS row (
@@ -197,7 +207,7 @@ def _fragment(value: object) -> orjson.Fragment | None:
     return None if value is None else orjson.Fragment(json.dumps(value, ensure_ascii=False))
 
 
-def journaled(row: Row, gateway_id: int, ping_id: int) -> Journaled:
+def journaled(row: Row, gateway_id: int, ping_id: int, also: tuple[Journaled, ...] = ()) -> Journaled:
     """What became of a row that was kept under `ping_id`."""
     fact = replace(row.fact, id=ping_id, gateway=gateway_id)
     return Journaled(
@@ -211,4 +221,5 @@ def journaled(row: Row, gateway_id: int, ping_id: int) -> Journaled:
         rejection=row.rejection,
         window_seconds=row.window_seconds,
         target=row.target,
+        also=also,
     )

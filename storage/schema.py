@@ -22,6 +22,7 @@ from storage.processes import ProcessHook, ProcessRun
 from storage.pulses import Pulse, PulseStanding
 from storage.reruns import RerunInput
 from storage.reservations import Reservation
+from storage.run_standings import RunStandingRow
 from storage.sessions import LoginSession
 from storage.transitions import TransitionRow
 from storage.users import User
@@ -60,6 +61,7 @@ TABLES: tuple[type[Base], ...] = (
     PulseStanding,
     RerunInput,
     Reservation,
+    RunStandingRow,
     Stage,
     TransitionRow,
     User,

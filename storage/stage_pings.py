@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain import ids
 from domain.alerts import Alert
 from domain.errors import DomainError
+from domain.forks import Origin
 from domain.instance_alerts import unclaimed_alert, violation_alert
 from domain.instances import InstanceStatus
 from domain.pings import Outcome, PingFact
@@ -22,20 +23,22 @@ from storage.batch import Batch, stage_request
 from storage.instances import Instance
 from storage.outbox import OutboxRow
 from storage.pings import Ping
+from storage.reports import note_reports
 from storage.routing import load_routes
-from storage.rows import NewPing, Row
+from storage.rows import NewPing, Row, Same
 from storage.slugs import slug_is_taken
 from storage.workflows import Workflow, columns_of, lock_workflows
 
 
 async def route_stage_pings(
     session: AsyncSession, gateway_id: int, pings: Sequence[NewPing], now: datetime
-) -> list[Row | DomainError]:
+) -> list[Row | Same | DomainError]:
     """What becomes of each of `pings`, in order. Opens workflows and instances where that takes it."""
     batch, rows = await _decide(session, pings, now)
     kept = [row for row in rows if isinstance(row, Row)]
     await _open_instances(session, gateway_id, batch, kept, now)
     await raise_alerts(session, _violations(batch, kept), now)
+    await note_reports(session, kept)
     return rows
 
 
@@ -61,14 +64,17 @@ def _violations(batch: Batch, rows: Sequence[Row]) -> Iterator[Alert]:
 
 async def _decide(
     session: AsyncSession, pings: Sequence[NewPing], now: datetime
-) -> tuple[Batch, list[Row | DomainError]]:
+) -> tuple[Batch, list[Row | Same | DomainError]]:
     """Routes without locks first; only to open an instance, its workflow is locked and everything read again."""
     requests = [stage_request(ping) for ping in pings]
     workflow_ids = {request.workflow_id for request in requests}
     instance_ids = {request.instance_id for request in requests if request.instance_id}
+    external_ids = {
+        (request.workflow_id, request.external.id) for request in requests if request.external and request.external.id
+    }
     locked: frozenset[str] = frozenset()
     while True:
-        batch = Batch(await load_routes(session, workflow_ids, instance_ids, now), locked)
+        batch = Batch(await load_routes(session, workflow_ids, instance_ids, now, external_ids), locked)
         rows = [batch.add(ping) for ping in pings]
         if batch.needs_lock <= locked:
             return batch, rows
@@ -99,7 +105,7 @@ async def _open_instances(
     for row in rows:
         if row.opened is None:
             continue
-        fact = row.fact
+        fact, external = row.fact, stage_request(row.ping).external
         session.add(
             Instance(
                 id=row.instance_id,
@@ -111,9 +117,11 @@ async def _open_instances(
                 first_stage_seen=not row.opened.is_static or is_first_stage(fact),
                 definition=columns_of(row.opened),
                 version=0,
+                origin=Origin.EXTERNAL.value if external is not None else None,
+                external_id=external.id if external is not None else None,
             )
         )
-        if not row.opened.is_static:
+        if not row.opened.is_static and external is None:
             row.adopted = await _adopt_early(session, gateway_id, row, now)
     if batch.first_stage_seen:
         await session.execute(

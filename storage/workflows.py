@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, select, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
 from domain.workflows import StageDefinition, ValidationMode, WorkflowDefinition, WorkflowKind
 from storage.accounts import Account
@@ -15,7 +15,10 @@ from storage.base import Base
 
 
 class Workflow(Base):
-    """A definition; deleted ones stay for the sake of their history, and their id stays taken."""
+    """A definition; deleted ones stay for the sake of their history, and their id stays taken.
+
+    `pulse_id` is the pulse that its reports are pings of, if they are expected in intervals.
+    """
 
     __tablename__ = "workflows"
 
@@ -34,6 +37,7 @@ class Workflow(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
+    pulse_id: Mapped[str | None] = mapped_column(ForeignKey("pulses.id"))
 
     __table_args__ = (
         Index("uq_workflows_account_id_slug", "account_id", "slug", unique=True, postgresql_where="deleted_at IS NULL"),
@@ -97,8 +101,21 @@ async def get_workflow(session: AsyncSession, workflow_id: str) -> Workflow | No
     return workflow if workflow is not None and workflow.deleted_at is None else None
 
 
+async def find_workflows(
+    session: AsyncSession, account_id: str, column: InstrumentedAttribute[str], value: str, *, limit: int = 5
+) -> list[Workflow]:
+    """Those of the account with exactly this id, slug or name: of the first two there is one at most."""
+    query = select(Workflow).where(Workflow.account_id == account_id, Workflow.deleted_at.is_(None), column == value)
+    return list(await session.scalars(query.order_by(Workflow.created_at, Workflow.id).limit(limit)))
+
+
 async def list_workflows(
-    session: AsyncSession, account_id: str, *, limit: int, before: tuple[datetime, str] | None
+    session: AsyncSession,
+    account_id: str,
+    *,
+    limit: int,
+    before: tuple[datetime, str] | None,
+    kind: WorkflowKind | None = None,
 ) -> list[Workflow]:
     """Newest first; `before` is the creation time and id of the last one of the page before."""
     query = (
@@ -107,6 +124,8 @@ async def list_workflows(
         .order_by(Workflow.created_at.desc(), Workflow.id.desc())
         .limit(limit)
     )
+    if kind is not None:
+        query = query.where(Workflow.kind == kind)
     if before is not None:
         at, workflow_id = before
         query = query.where(tuple_(Workflow.created_at, Workflow.id) < (at, workflow_id))

@@ -14,6 +14,7 @@ from api.fields import statuses_of
 from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, Responses, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
+from api.report_views import correlated_document, reported_document
 from api.routes.workflows import owned_workflow
 from api.security import Principal, ensure_owner
 from api.views import (
@@ -29,6 +30,7 @@ from config.clock import utc_now
 from domain.errors import InvalidRequest, NotFound
 from domain.evaluation import InstanceView
 from domain.instances import FINISHED, InstanceStatus
+from domain.pings import MAX_TEXT
 from domain.subjects import instance_subject
 from storage import pings
 from storage.exports import imported_from
@@ -36,6 +38,7 @@ from storage.instances import (
     Instance,
     find_current_instance,
     get_instance,
+    list_correlated,
     list_instances,
     list_stages,
 )
@@ -166,7 +169,29 @@ async def read_instance(instance_id: Text, session: SnapshotDep, principal: Prin
         **lineage_document(row),
         "imported_from": imported_from(row),
         "closes_at": in_utc(closes_at) if closes_at is not None else None,
+        **await reported_document(session, row),
+        "correlated_instances": await correlated_document(session, row),
         "transitions": transitions,
+    }
+
+
+@router.get("/api/instances", responses=problems(*JSON_API_ERRORS))
+async def read_correlated(
+    session: SnapshotDep,
+    principal: PrincipalDep,
+    correlation_id: Annotated[Text, Query(min_length=1, max_length=MAX_TEXT, description="What links them.")],
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """The instances, of any workflow, that were reported with the same `correlation_id`, the newest first."""
+    rows = await list_correlated(
+        session, principal.account_id, correlation_id, limit=limit + 1, before=decode_cursor(cursor)
+    )
+    page = rows[:limit]
+    views = await current_views(session, page)
+    return {
+        "instances": [{**instance_document(row, views[row.id]), "workflow_id": row.workflow_id} for row in page],
+        "next_cursor": encode_cursor(page[-1].opened_at, page[-1].id) if len(rows) > limit else None,
     }
 
 

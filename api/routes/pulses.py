@@ -1,35 +1,33 @@
 """Pulses: what must ping on a schedule."""
 
-import asyncio
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-import structlog
 from fastapi import APIRouter, Query, Request
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.deps import PrincipalDep, SessionDep, SessionsDep, SettingsDep, SnapshotDep, Text
 from api.fields import statuses_of
-from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.pulse_fields import NULLABLE, NewPulse, PulseChanges
+from api.pulse_telling import tell_of_new_rules
 from api.pulse_views import PulseList, PulseView, pulse_views
 from api.security import Principal, ensure_owner
 from config.clock import utc_now
 from domain.errors import Conflict, InvalidRequest, NotFound
 from domain.ids import random_id
 from domain.maintenance import MaintenanceWindow
-from domain.pulse_alerts import deleted_alert
 from domain.pulses import MAX_NAME, PulseDefinition, PulseStatus, validate
 from domain.slugs import slug_of
 from domain.subjects import pulse_source, pulse_subject
-from storage.alerts import depend_held_alerts, raise_alerts
+from storage.alerts import depend_held_alerts
 from storage.base import Sessions, snapshot, transaction
 from storage.channels import attach
-from storage.pulse_reads import list_pulses, was_pinged
+from storage.expectations import delete_pulse
+from storage.pulse_reads import list_pulses
 from storage.pulses import (
     Pulse,
     columns_of,
@@ -38,17 +36,12 @@ from storage.pulses import (
     depend_on,
     find_pulse,
     get_pulse,
-    get_standing,
     ids_by_name,
     lock_dependencies,
-    state_of,
 )
 from storage.slugs import slug_is_taken
 
 router = APIRouter(prefix="/api/pulses", tags=["pulses"])
-log = structlog.get_logger(__name__)
-
-TELL_TIMEOUT_SECONDS: Final = 2.0
 
 _MISSING: Final = NotFound("There is no pulse nightly-backup.")
 _TAKEN: Final = Conflict("The slug nightly-backup is taken; choose another.")
@@ -143,14 +136,8 @@ async def delete(pulse_id: Text, sessions: SessionsDep, principal: PrincipalDep,
     """Takes no more pings and tells nobody any more. Its slug is free again."""
     async with transaction(sessions) as session:
         pulse = await owned_pulse(session, principal, pulse_id, lock=True)
-        now = utc_now()
-        pulse.deleted_at = pulse.updated_at = now
-        pulse.revision += 1
-        standing = await get_standing(session, pulse.id)
-        if standing is not None and standing.status == PulseStatus.DOWN:
-            await raise_alerts(session, [deleted_alert(definition_of(pulse), state_of(standing), now)], now)
-        await attach(session, pulse.account_id, pulse_source(pulse.id), [])
-    await _tell(sessions, pulse.id, request)
+        await delete_pulse(session, pulse, utc_now())
+    await tell_of_new_rules(sessions, pulse.id, request)
 
 
 async def owned_pulse(session: AsyncSession, principal: Principal, name: str, *, lock: bool = False) -> Pulse:
@@ -224,28 +211,12 @@ async def _set_paused(
 
 async def _told(sessions: Sessions, pulse_id: str, request: Request) -> PulseView:
     """The pulse as it is once its workflow was told of a change."""
-    await _tell(sessions, pulse_id, request)
+    await tell_of_new_rules(sessions, pulse_id, request)
     async with snapshot(sessions) as session:
         pulse = await get_pulse(session, pulse_id)
         if pulse is None:
             raise NotFound(f"Pulse {pulse_id} was deleted just now.")
         return (await pulse_views(session, [pulse], request.app.state.settings.base_url))[0]
-
-
-async def _tell(sessions: Sessions, pulse_id: str, request: Request) -> None:
-    """Has its workflow, which begins with the first ping, read its rules again. If that fails, housekeeping does it.
-
-    After the commit: a workflow that begins later reads the new rules anyway.
-    """
-    async with sessions() as session:
-        if not await was_pinged(session, pulse_subject(pulse_id)):
-            return
-    gateway: Gateway = request.app.state.gateway
-    try:
-        async with asyncio.timeout(TELL_TIMEOUT_SECONDS):
-            await gateway.temporal.tell_of_new_rules(pulse_id)
-    except Exception as error:
-        log.info("a workflow was not told of its new rules yet", pulse=pulse_id, error=str(error))
 
 
 def _taken(slug: str) -> Conflict:

@@ -115,7 +115,17 @@ async def test_newest_first_and_page_by_page(theirs: Calls) -> None:
 NO_SECONDS: list[Any] = [0, -1, 1e12, "soon", [], float("nan"), float("inf"), 10**400]
 BAD: list[tuple[dict[str, Any], str]] = [
     ({}, "kind"),
-    ({"kind": "run"}, "kind"),
+    ({"kind": "weekly"}, "kind"),
+    ({"kind": "run"}, "stages"),
+    ({"kind": "run", "stages": [], "validation_mode": "strict"}, "validation_mode"),
+    ({"kind": "run", "stages": [], "expected_interval_seconds": 0.5}, "expected_interval_seconds"),
+    ({"kind": "run", "stages": [], "expected_interval_minutes": 0.001}, "expected_interval_minutes"),
+    (
+        {"kind": "run", "stages": [], "expected_interval_minutes": 1, "expected_interval_seconds": 61},
+        "expected_interval_minutes",
+    ),
+    ({"kind": "run", "stages": [], "expected_grace_seconds": 5}, "expected_grace_seconds"),
+    ({"expected_interval_seconds": 60}, "expected_interval_seconds"),
     ({"kind": 1}, "kind"),
     ({"name": ""}, "name"),
     ({"name": "x" * 201}, "name"),

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from domain.evaluation import InstanceView, change_between, evaluate, stand, transitions
 from domain.instances import InstanceState, InstanceStatus, Outage, StageStatus, confirm, fold
 from domain.pings import PingFact
-from domain.workflows import WorkflowDefinition
+from domain.reports import RUN_PATH
+from domain.workflows import WorkflowDefinition, WorkflowKind
 from tests.domain.builders import (
     FAILED,
     PENDING,
@@ -199,6 +200,35 @@ def test_an_outage_moves_deadlines_and_the_end_of_the_grace_period() -> None:
     assert view(definition, ping("1"), until=29.9, outages=outages).status == "running"
     failed = view(definition, ping("1"), until=30, outages=outages)
     assert (failed.completed_at, failed.closes_at) == (at(30), at(95))
+
+
+RUN = WorkflowDefinition("flow", "account", WorkflowKind.RUN)
+
+
+@pytest.mark.parametrize(
+    ("definition", "reason"),
+    [
+        (RUN, "boom"),
+        (dynamic(), "Stage run failed: boom"),
+        (static(None, None), "Stage run failed: boom"),
+    ],
+)
+def test_a_report_of_the_whole_run_ends_it_whatever_its_stages(definition: WorkflowDefinition, reason: str) -> None:
+    good = ping(RUN_PATH, 5, id_=2, final=True)
+    bad = ping(RUN_PATH, 3, FAILED, id_=1, error="boom", final=True)
+    for until in (5, 10_000):
+        assert summary(view(definition, good, until=until)) == ("completed", None)
+        assert summary(view(definition, bad, until=until)) == ("failed", reason)
+        assert summary(view(definition, bad, good, until=until)) == ("completed", None)
+    assert view(definition, bad, good).completed_at == at(5)
+
+
+def test_a_run_that_failed_without_a_word() -> None:
+    assert summary(view(RUN, ping(RUN_PATH, 0, FAILED, final=True))) == ("failed", "Failed")
+
+
+def test_a_stage_of_that_name_alone_ends_no_static_instance() -> None:
+    assert view(static(None, None), ping("1", 0), ping(RUN_PATH, 1, id_=2)).status is InstanceStatus.RUNNING
 
 
 def test_a_terminated_instance_stays_so_and_has_no_grace() -> None:

@@ -13,7 +13,7 @@ from domain.instances import Outage
 from domain.maintenance import MaintenanceWindow
 from domain.pings import Event, PingFact
 from domain.pulse_rules import advance
-from domain.pulses import PulseDefinition, PulseState
+from domain.pulses import PulseDefinition, PulseState, first_state
 from domain.transitions import Transition
 from tests.domain.builders import at, properties
 from tests.domain.pulse_builders import pulse, said, story
@@ -35,6 +35,7 @@ class Case:
     maintenance: tuple[tuple[int, int], ...]
     outages: tuple[tuple[int, int], ...]
     pings: tuple[tuple[int, Event, str | None], ...]
+    is_awaited: bool
 
     @property
     def definition(self) -> PulseDefinition:
@@ -46,12 +47,14 @@ class Case:
             alert_after=self.alert_after,
             reminder_seconds=self.reminder,
             notify_late=True,
+            awaited_since=at(0) if self.is_awaited else None,
             maintenance=tuple(MaintenanceWindow(at(start), at(end)) for start, end in self.maintenance),
         )
 
     @property
     def state(self) -> PulseState:
-        return PulseState(outages=tuple(Outage(at(start), at(end)) for start, end in self.outages))
+        outages = tuple(Outage(at(start), at(end)) for start, end in self.outages)
+        return replace(first_state(self.definition), outages=outages)
 
     @property
     def facts(self) -> list[PingFact]:
@@ -78,6 +81,7 @@ def cases(draw: st.DrawFn) -> Case:
         maintenance=draw(spans()),
         outages=draw(spans()),
         pings=tuple((second, draw(events), draw(st.sampled_from([None, "a", "b"]))) for second in seconds),
+        is_awaited=draw(st.booleans()),
     )
 
 
@@ -118,9 +122,9 @@ class Model:
         case = self.case
         everything = case.maintenance + case.outages
         grace = case.grace if case.start_grace is None else case.start_grace
-        while self.status in ("up", "late", "unknown"):
+        while self.status in ("up", "late", "unknown") or (self.status == "new" and case.is_awaited):
             due = self.counts_from + case.period
-            if self.status == "up" and lasted(due, 0, now, everything):
+            if self.status in ("new", "up") and lasted(due, 0, now, everything):
                 self.become(now, "late")
             is_missed = lasted(due, grace, now, everything)
             if self.status != "unknown" and not is_missed and lasted(due, grace, now, case.maintenance):
@@ -150,7 +154,7 @@ class Model:
         self.became.append((now, status))
         if status == "down":
             self.reminded = now
-        if status in ("down", "late") and (status == "down" or self.status == "up"):
+        if status in ("down", "late") and (status == "down" or self.status in ("new", "up")):
             self.told.append((now, f"pulse_{status}"))
         if self.status == "down":
             self.told.append((now, "pulse_recovered"))

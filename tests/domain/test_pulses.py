@@ -94,7 +94,7 @@ def test_what_can_be_meant_is_accepted(rules: dict[str, Any]) -> None:
 
 def test_a_definition_and_a_state_travel_as_json() -> None:
     window = MaintenanceWindow(cron="0 2 * * *", duration_seconds=60.0)
-    definition = pulse(tags=("db",), maintenance=(window,), paused_at=at(5), **FILTERS)
+    definition = pulse(tags=("db",), maintenance=(window,), paused_at=at(5), awaited_since=at(1), **FILTERS)
     state = PulseState(PulseStatus.DOWN, at(1), runs={"": at(2), "a": at(3)}, outages=(Outage(at(4), at(5)),))
     definitions, states = TypeAdapter(PulseDefinition), TypeAdapter(PulseState)
     assert definitions.validate_json(definitions.dump_json(definition)) == definition
@@ -104,3 +104,5 @@ def test_a_definition_and_a_state_travel_as_json() -> None:
 def test_a_pulse_begins_new_or_paused() -> None:
     assert first_state(pulse()) == PulseState()
     assert first_state(pulse(paused_at=at(5))) == PulseState(PulseStatus.PAUSED, since=at(5))
+    assert first_state(pulse(awaited_since=at(1))) == PulseState(base=at(1))
+    assert first_state(pulse(awaited_since=at(1), paused_at=at(5))) == PulseState(PulseStatus.PAUSED, since=at(5))

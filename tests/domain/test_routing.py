@@ -1,16 +1,22 @@
 """Which instance a ping belongs to, and whether it opens one."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from domain.instances import InstanceStatus
 from domain.pings import PingStatus
+from domain.reports import LastReport
 from domain.routing import (
     Candidate,
     CreateAndOpen,
+    External,
     Join,
     KeepEarly,
     Open,
     Refuse,
+    Repeat,
     Request,
     Route,
     predicted_status,
@@ -31,6 +37,71 @@ CLOSED = Candidate("d9", COMPLETED, closes_at=at(-1))
 
 def request(path: str, kind: WorkflowKind, *, start: bool = False, instance_id: str | None = None) -> Request:
     return Request("flow", kind, ping(path), start, instance_id)
+
+
+def named(path: str = "1", *, kind: WorkflowKind = WorkflowKind.DYNAMIC, **rest: Any) -> Request:
+    """A ping of the external id x."""
+    start = rest.pop("start", False)
+    return Request("flow", kind, ping(path, **rest), start, external=External("x"))
+
+
+def reported(kind: WorkflowKind, status: PingStatus = HEALTHY, *, second: float = 0) -> Request:
+    """A report of a whole run that has ended so many seconds after noon."""
+    return Request("flow", kind, ping("run", status=status), external=External("x", ended_at=at(second), is_whole=True))
+
+
+RUN = WorkflowDefinition("flow", "account", WorkflowKind.RUN)
+TERMINATED = Candidate("d8", InstanceStatus.TERMINATED, closes_at=at(-1))
+STRICT_CLOSED = replace(CLOSED, is_strict=True)
+FAILED_AT_NOON = replace(CLOSED, report=LastReport(FAILED, at(0)))
+HEALED_AT_NOON = replace(CLOSED, report=LastReport(HEALTHY, at(0)))
+
+
+@pytest.mark.parametrize(
+    ("sent", "definition", "known", "answer"),
+    [
+        (named(), DYNAMIC, None, Open()),
+        (named("2"), DYNAMIC, None, Open()),
+        (named("2"), DYNAMIC, OPEN, Join("d1")),
+        (named(start=True), DYNAMIC, OPEN, Join("d1")),
+        (named("2"), DYNAMIC, CLOSED, Join("d9")),
+        (named(start=True), None, None, CreateAndOpen()),
+        (named("2", kind=WorkflowKind.STATIC), STATIC, LACKS_FIRST, Join("s1")),
+        (named("2", kind=WorkflowKind.STATIC), STATIC, None, Open()),
+        (reported(WorkflowKind.RUN), RUN, None, Open()),
+        (reported(WorkflowKind.RUN), RUN, FAILED_AT_NOON, Join("d9")),
+        (reported(WorkflowKind.RUN), RUN, HEALED_AT_NOON, Repeat()),
+        (reported(WorkflowKind.RUN, FAILED), RUN, FAILED_AT_NOON, Repeat()),
+        (reported(WorkflowKind.RUN, FAILED, second=1), RUN, FAILED_AT_NOON, Join("d9")),
+        (reported(WorkflowKind.RUN, FAILED, second=1), RUN, HEALED_AT_NOON, Join("d9")),
+        (reported(WorkflowKind.STATIC), STATIC, None, Open()),
+    ],
+)
+def test_pings_of_an_external_id(
+    sent: Request, definition: WorkflowDefinition | None, known: Candidate | None, answer: Route
+) -> None:
+    """The workflow's current instance is nothing to them."""
+    for newest in (None, OPEN, IN_GRACE):
+        assert route(sent, definition, newest, known) == answer
+
+
+@pytest.mark.parametrize(
+    ("sent", "definition", "known", "code"),
+    [
+        (named("2"), None, None, "not_found"),
+        (named("2"), DYNAMIC, TERMINATED, "instance_closed"),
+        (named("2"), STRICT_DYNAMIC, STRICT_CLOSED, "instance_closed"),
+        (reported(WorkflowKind.DYNAMIC), STRICT_DYNAMIC, None, "invalid_request"),
+        (reported(WorkflowKind.RUN), None, None, "not_found"),
+        (reported(WorkflowKind.DYNAMIC), RUN, None, "invalid_request"),
+        (request("1", WorkflowKind.DYNAMIC, start=True), RUN, None, "invalid_request"),
+        (request("1", WorkflowKind.STATIC), RUN, None, "invalid_request"),
+    ],
+)
+def test_pings_of_an_external_id_that_are_refused(
+    sent: Request, definition: WorkflowDefinition | None, known: Candidate | None, code: str
+) -> None:
+    assert refusal(route(sent, definition, OPEN, known)) == (code, False)
 
 
 def refusal(answer: Route) -> tuple[str, bool]:

@@ -10,8 +10,8 @@ from sqlalchemy import update
 from activities.pulses import PulseActivities, PulseQuestion, PulseRecording, SilenceClaim
 from config.clock import utc_now
 from domain.pings import Event, PingFact, PingStatus, Report
-from domain.pulse_rules import advance
-from domain.pulses import PulseDefinition, PulseState
+from domain.pulse_rules import advance, redefine
+from domain.pulses import PulseDefinition, PulseState, first_state
 from domain.routing import NewPulse, PulseRequest
 from domain.subjects import pulse_subject
 from storage import outbox
@@ -19,7 +19,8 @@ from storage.alerts import list_alerts
 from storage.base import Sessions, transaction
 from storage.gateways import Life, register_gateway
 from storage.journal import append
-from storage.pulses import Pulse, get_standing, list_behind
+from storage.pulse_reads import is_followed
+from storage.pulses import Pulse, create_pulse, get_standing, list_behind, list_expected
 from storage.rows import Journaled, NewPing
 from storage.transitions import list_transitions
 from tests.storage.conftest import GATEWAY, SECOND
@@ -205,3 +206,36 @@ async def test_rules_wait_for_the_pings_that_came_before_they_changed(target: Ta
     assert await are_missing()
     assert await are_missing(**{f"of_{OTHER_GATEWAY}": after.id})
     assert not await are_missing(**{f"of_{GATEWAY}": before.id})
+
+
+async def test_a_pulse_that_is_awaited_is_behind_until_its_workflow_has_begun(target: Target) -> None:
+    target.id = f"pls_{target.slug}"
+    now = utc_now()
+    definition = PulseDefinition(target.id, target.account_id, "Awaited", target.slug, period_seconds=60)
+    definition = replace(definition, awaited_since=now)
+    async with transaction(target.sessions) as session:
+        assert await create_pulse(session, definition, now)
+        assert await is_followed(session, target.id)
+        assert target.id in await list_expected(session)
+        assert target.id in await list_behind(session, now + SECOND)
+    loaded = await target.activities.load_pulse(PulseQuestion(target.id))
+    assert loaded is not None
+    assert (loaded.definition, loaded.state) == (definition, first_state(definition))
+    assert (loaded.version, loaded.revision) == (0, 0)
+    begun = redefine(definition, loaded.state, now)
+    recording = PulseRecording(target.id, 1, 1, begun.state, {}, None)
+    assert (await target.activities.record_pulse(recording)).is_written
+    async with target.sessions() as session:
+        assert target.id not in await list_behind(session, now + SECOND)
+
+
+async def test_a_pulse_that_is_not_awaited_has_no_workflow_before_its_first_ping(target: Target) -> None:
+    target.id = f"pls_{target.slug}"
+    definition = PulseDefinition(target.id, target.account_id, "Unknown", target.slug, period_seconds=60)
+    async with transaction(target.sessions) as session:
+        assert await create_pulse(session, definition, utc_now())
+        assert not await is_followed(session, target.id)
+        assert await get_standing(session, target.id) is None
+    await target.ping()
+    async with target.sessions() as session:
+        assert await is_followed(session, target.id)

@@ -15,7 +15,7 @@ from activities.pulses import PulseQuestion, PulseRecorded, PulseRecording, Puls
 from api.delivery import Temporal
 from domain.instances import Outage
 from domain.pings import Event, PingFact, PingStatus
-from domain.pulses import PulseDefinition
+from domain.pulses import PulseDefinition, first_state
 from domain.subjects import pulse_subject
 from temporal_workflows.pulse import PulseWorkflow
 from tests.workflows.skipping import skip_to
@@ -77,6 +77,12 @@ class Target:
         while self.recordings[-1].revision != self.definition.revision:
             await self.handle.query(PulseWorkflow.state)
 
+    async def set_up(self) -> None:
+        """Has the workflow of an awaited pulse begin, and returns once it has recorded that."""
+        await self.temporal.tell_of_new_rules(self.definition.id)
+        while not self.recordings:
+            await self.handle.query(PulseWorkflow.state)
+
     async def asked_again(self) -> None:
         """Returns once the workflow has claimed silence for another time."""
         asked = len(self.questions)
@@ -128,6 +134,12 @@ class PulseWorld:
         self._targets[pulse_id] = target
         return target
 
+    async def create_awaited(self, **rules: Any) -> Target:
+        """As a run workflow with an expected interval has it."""
+        target = await self.create(**rules, awaited_since=await self._environment.get_current_time())
+        await target.set_up()
+        return target
+
     async def end_all(self) -> None:
         for target in self._targets.values():
             with suppress(RPCError):
@@ -145,8 +157,11 @@ class PulseWorld:
         if target is None or target.is_deleted:
             return None
         if not target.recordings:
-            revision = target.definition.revision
-            return PulseSnapshot(target.definition, revision=revision, unrecorded=tuple(target.delivered))
+            definition = target.definition
+            revision = definition.revision if definition.awaited_since is None else 0
+            return PulseSnapshot(
+                definition, first_state(definition), revision=revision, unrecorded=tuple(target.delivered)
+            )
         last = target.recordings[-1]
         unrecorded = [fact for fact in target.delivered if fact.id > last.delivered.get(fact.gateway, 0)]
         return PulseSnapshot(

@@ -14,6 +14,7 @@ from temporalio.worker import Worker
 from domain.instances import Outage
 from domain.maintenance import MaintenanceWindow
 from domain.pings import Event
+from domain.subjects import pulse_subject
 from temporal_workflows.pulse import PulseWorkflow
 from temporal_workflows.search_attributes import OWNER, STATUS
 from tests.workflows.pulse_world import QUEUE, PulseWorld
@@ -394,3 +395,39 @@ async def test_a_change_of_rules_does_not_overtake_the_pings_before_it(pulses: P
     await resumed
     assert target.history == [("down", 0), ("up", 10), ("paused", 20), ("up", 40)]
     assert target.alerts == [("pulse_down", 0), ("pulse_recovered", 10)]
+
+
+async def test_a_pulse_that_is_awaited_and_never_pings_goes_down_and_its_first_ping_brings_it_up(
+    pulses: PulseWorld,
+) -> None:
+    target = await pulses.create_awaited(period_seconds=60, grace_seconds=30)
+    assert await target.status() == "new"
+    await target.until(59)
+    assert await target.status() == "new"
+    await target.until(91)
+    assert await target.status() == "down"
+    await target.until(500)
+    await target.ping()
+    assert target.history == [("late", 60), ("down", 90), ("up", 500)]
+    assert target.alerts == [("pulse_down", 90), ("pulse_recovered", 500)]
+
+
+async def test_a_pulse_that_is_awaited_is_new_and_awaited_again_after_a_pause(pulses: PulseWorld) -> None:
+    target = await pulses.create_awaited(period_seconds=60, grace_seconds=0)
+    await target.until(10)
+    await target.redefine(paused_at=await target.now())
+    await target.until(1000)
+    assert await target.status() == "paused"
+    await target.redefine(paused_at=None)
+    await target.until(1061)
+    assert target.history == [("paused", 10), ("new", 1000), ("late", 1060), ("down", 1060)]
+
+
+async def test_a_pulse_that_is_awaited_is_still_so_after_its_workflow_was_lost(pulses: PulseWorld) -> None:
+    target = await pulses.create_awaited(period_seconds=60, grace_seconds=0)
+    await target.handle.terminate()
+    await target.until(100)
+    await target.temporal.signal(pulse_subject(target.definition.id), [])
+    await target.until(103)
+    assert await target.status() == "down"
+    assert target.alerts == [("pulse_down", 60)]
