@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
 
 from fastapi import FastAPI
 
@@ -34,6 +35,7 @@ from api.routes import (
     ingest,
     instances,
     keys,
+    lineage_events,
     pings,
     prices,
     process_hooks,
@@ -44,6 +46,7 @@ from api.routes import (
     resuming,
     session,
     timeline,
+    traces,
     workflows,
 )
 from api.security import install_security
@@ -53,6 +56,8 @@ from storage.base import create_engine, create_sessions
 
 ROUTERS = (
     ingest,
+    lineage_events,
+    traces,
     workflows,
     instances,
     timeline,
@@ -124,6 +129,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings, app.state.sessions = settings, sessions
     app.state.approval_links = make_links(settings)
     app.state.at_work = asyncio.Semaphore(1)
+    app.state.lineage_turns = WeakValueDictionary()
+    app.state.decoding = asyncio.Semaphore(1)
     install_security(app, settings, sessions)
     install_error_handlers(app)
     install_openapi(app, ping_paths())

@@ -12,12 +12,14 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import exc as sql
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
+from api import otlp
 from api.approval_page.rendering import PREFIX, error_page
 from domain.errors import (
     Conflict,
@@ -124,8 +126,11 @@ def problem_document(error: DomainError) -> dict[str, Any]:
 
 
 def error_response(scope: Scope, error: DomainError, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer to a request: a page where people read it."""
-    response = error_page(error) if scope["path"].startswith(PREFIX) else _problem_response(error)
+    """The answer to a request: a page where people read it, and OTLP's own where that is spoken."""
+    if scope["path"] == otlp.TRACES:
+        response = otlp.failure(error, Headers(scope=scope).get("content-type", ""))
+    else:
+        response = error_page(error) if scope["path"].startswith(PREFIX) else _problem_response(error)
     response.headers.update(headers or {})
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="pingpulse"'

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import lineage_input, otlp
 from api.errors import InternalError, error_response
 from api.security.limiter import QUOTA, Quota
 from domain.errors import PayloadTooLarge
@@ -21,13 +22,22 @@ from domain.keys import redact
 MAX_BODY_BYTES: Final = 1024 * 1024
 """Of any request; what a ping may carry is for its route to say."""
 
-LARGE_BODIES: Final = {"/api/instances/import": 50 * 1024 * 1024}
+LARGE_BODIES: Final = {
+    "/api/instances/import": 50 * 1024 * 1024,
+    otlp.TRACES: otlp.MAX_BYTES,
+    lineage_input.PATH: lineage_input.MAX_BYTES,
+    lineage_input.BATCH_PATH: lineage_input.MAX_BYTES,
+}
 """Of requests to these addresses, whose routes read the body by themselves, and not before they know the caller."""
 
 REQUEST_ID: Final = "pingpulse.request_id"
 """Where a request's scope holds its id."""
 
-PING_PREFIXES: Final = ("/shk/", "/dhk/", "/hbk/", "/hhk/", "/hb/", "/phk/", "/api/v1/ingest/")
+PING_PREFIXES: Final = (
+    *("/shk/", "/dhk/", "/hbk/", "/hhk/", "/hb/", "/phk/", "/api/v1/ingest/"),
+    otlp.TRACES,
+    lineage_input.PATH,
+)
 
 Headers = Iterable[tuple[bytes, bytes]]
 

@@ -45,6 +45,14 @@ class Limiter:
         """Counts a ping. Raises RateLimited beyond the key's quota."""
         self._hit(scope, self._pings, principal.caller, "pings")
 
+    def count_pings(self, scope: Scope, principal: Principal, count: int) -> None:
+        """Counts so many pings of a request that was let through by `hit_ping`. Whoever is beyond the quota by them is
+        told so at the next request: half of a request cannot be sent again."""
+        if count > 0:
+            now = time.time()
+            times, ends = self._pings.hit(principal.caller, now, count)
+            scope[QUOTA] = _quota(self._pings.limit, times, now, ends)
+
     def hit_request(self, scope: Scope, principal: Principal) -> None:
         """Counts a request to the JSON API. Raises RateLimited beyond the key's or user's quota."""
         self._hit(scope, self._requests, principal.caller, "requests")
@@ -80,12 +88,15 @@ class Limiter:
     def _hit(self, scope: Scope, windows: "Windows", caller: str, what: str, times: int = 1) -> None:
         now = time.time()
         count, ends = windows.hit(caller, now, times)
-        quota = Quota(windows.limit, max(0, windows.limit - count), max(1, math.ceil(ends - now)))
-        scope[QUOTA] = quota
+        scope[QUOTA] = quota = _quota(windows.limit, count, now, ends)
         if count > windows.limit:
             raise RateLimited(
                 f"More than {quota.limit} {what} a minute. Try again in {quota.reset} s.", retry_after=quota.reset
             )
+
+
+def _quota(limit: int, count: int, now: float, ends: float) -> Quota:
+    return Quota(limit, max(0, limit - count), max(1, math.ceil(ends - now)))
 
 
 class Windows:
