@@ -1,12 +1,11 @@
 """Reading the body of OpenLineage's events: one of them or a list, compressed or not."""
 
-import zlib
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 
-from api.errors import UnsupportedMediaType
+from api.compression import inflate
 from api.ping_input import payload_text
 from domain.errors import FieldError, InvalidRequest, PayloadTooLarge
 from domain.keys import redact
@@ -19,10 +18,6 @@ MAX_EVENTS: Final = 1_000
 MAX_BYTES: Final = 5 * 1024 * 1024
 """Of a body, and of what is made of it by inflating."""
 
-Compression = Literal["gzip"] | None
-
-_GZIP: Final = 16 + zlib.MAX_WBITS
-
 
 @dataclass(frozen=True)
 class Sent:
@@ -32,23 +27,12 @@ class Sent:
     payload: str
 
 
-def compression_of(content_encoding: str) -> Compression:
-    """Raises UnsupportedMediaType."""
-    name = content_encoding.strip().lower()
-    if name in ("", "identity"):
-        return None
-    if name in ("gzip", "x-gzip"):
-        return "gzip"
-    raise UnsupportedMediaType(f"Content-Encoding {name} is not understood; send gzip, or none.")
-
-
-def read_events(raw: bytes, compression: Compression, *, only_lists: bool = False) -> list[Sent | None] | Sent | None:
+def read_events(raw: bytes, content_encoding: str, *, only_lists: bool = False) -> list[Sent | None] | Sent | None:
     """The events of a body: a list, or one; None for each that is not about a run. Takes its time for large ones.
 
     Raises PayloadTooLarge, and InvalidRequest that names what is wrong, in a list by its position.
     """
-    if compression == "gzip":
-        raw = inflate(raw, MAX_BYTES)
+    raw = inflate(raw, content_encoding, MAX_BYTES)
     try:
         said = orjson.loads(raw.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
@@ -74,24 +58,3 @@ def _sent_at(position: int, document: Any) -> Sent | None:
         fields = tuple(FieldError(f"{position}.{field.field}", field.message) for field in error.fields)
         message = "; ".join(f"{field.field}: {field.message}" for field in fields)
         raise InvalidRequest(message, fields=fields) from None
-
-
-def inflate(raw: bytes, most: int) -> bytes:
-    """What was compressed by gzip; never more than `most` bytes are made of it. Raises PayloadTooLarge and
-    InvalidRequest."""
-    parts: list[bytes] = []
-    room = most
-    while raw:
-        stream = zlib.decompressobj(_GZIP)
-        try:
-            part = stream.decompress(raw, room + 1)
-        except zlib.error:
-            raise InvalidRequest.of_field("body", "is not gzip, as Content-Encoding says") from None
-        room -= len(part)
-        if room < 0:
-            raise PayloadTooLarge(f"The body has more than {most} bytes when it is inflated.")
-        if not stream.eof:
-            raise InvalidRequest.of_field("body", "ends before its gzip does")
-        parts.append(part)
-        raw = stream.unused_data
-    return b"".join(parts)

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from itertools import islice
@@ -30,8 +29,6 @@ MAX_BYTES: Final = 20 * 1024 * 1024
 MAX_SPANS: Final = 10_000
 MAX_ATTRIBUTES: Final = 1_000
 """Of a span; SDKs stop at 128. Further ones are left out."""
-MAX_MEMBERS: Final = 64
-"""Of a gzip; programs write one. Each costs a copy of all that comes after it."""
 MAX_MESSAGE: Final = 2_000
 
 _ID_SIZES: Final = {"traceId": 16, "spanId": 8, "parentSpanId": 8}
@@ -51,35 +48,6 @@ def encoding_of(content_type: str) -> Encoding | None:
     if media_type == "application/protobuf":
         return Encoding.PROTOBUF
     return next((encoding for encoding in Encoding if encoding == media_type), None)
-
-
-def is_known_compression(content_encoding: str) -> bool:
-    return content_encoding.strip().lower() in ("", "identity", "gzip", "x-gzip", "deflate")
-
-
-def inflate(body: bytes, content_encoding: str) -> bytes:
-    """The body as it was before it was compressed by gzip or deflate.
-
-    Raises InvalidRequest, and PayloadTooLarge before more than MAX_BYTES of it are in memory.
-    """
-    if content_encoding.strip().lower() in ("", "identity"):
-        return body
-    inflated, rest = bytearray(), body
-    for _ in range(MAX_MEMBERS):
-        # 32: gzip or zlib, whichever it is. A body of gzip may have several members.
-        stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-        try:
-            inflated += stream.decompress(rest, MAX_BYTES + 1 - len(inflated))
-        except zlib.error:
-            raise InvalidRequest.of_field("body", f"is not {content_encoding}, as its Content-Encoding says") from None
-        if len(inflated) > MAX_BYTES:
-            raise PayloadTooLarge(f"The body has more than {MAX_BYTES} bytes when it is inflated; send fewer spans.")
-        if not stream.eof:
-            raise InvalidRequest.of_field("body", f"ends in the middle of its {content_encoding}")
-        rest = stream.unused_data
-        if not rest:
-            return bytes(inflated)
-    raise InvalidRequest.of_field("body", f"is a gzip of more than {MAX_MEMBERS} members")
 
 
 def read_spans(body: bytes, encoding: Encoding) -> list[Span]:

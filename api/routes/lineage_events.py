@@ -9,8 +9,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from api import metrics
+from api.compression import is_understood
 from api.errors import UnsupportedMediaType
-from api.lineage_input import BATCH_PATH, MAX_EVENTS, PATH, Sent, compression_of, read_events
+from api.lineage_input import BATCH_PATH, MAX_EVENTS, PATH, Sent, read_events
 from api.lineage_taking import EventTaker
 from api.openapi import problems
 from api.security import Limiter, admit_ping
@@ -129,7 +130,9 @@ async def _answer(request: Request, *, only_lists: bool = False) -> Response:
 async def _take(request: Request, only_lists: bool) -> dict[str, Any]:
     """The key is in the headers or the query: events are large, and read for those only who may send them."""
     principal = await admit_ping(request)
-    compression = compression_of(request.headers.get("content-encoding", ""))
+    compression = request.headers.get("content-encoding", "")
+    if not is_understood(compression):
+        raise UnsupportedMediaType(f"Content-Encoding {compression} is not understood; send gzip, or none.")
     body = await request.body()
     decoding: asyncio.Semaphore = request.app.state.decoding
     async with decoding:

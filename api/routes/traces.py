@@ -13,6 +13,7 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from api import metrics, otlp
+from api.compression import inflate, is_understood
 from api.errors import UnsupportedMediaType
 from api.gateway import Gateway
 from api.security import Limiter, Principal, admit_ping
@@ -56,7 +57,7 @@ async def export_traces(request: Request) -> Response:
     if encoding is None:
         raise UnsupportedMediaType(f"Traces are sent as {' or '.join(otlp.Encoding)}.")
     compression = request.headers.get("content-encoding", "")
-    if not otlp.is_known_compression(compression):
+    if not is_understood(compression):
         raise UnsupportedMediaType("The body may be compressed by gzip or deflate only.")
     body = await request.body()
     decoding: asyncio.Semaphore = request.app.state.decoding
@@ -75,7 +76,7 @@ async def export_traces(request: Request) -> Response:
 
 
 def _read(body: bytes, compression: str, encoding: otlp.Encoding) -> Spans:
-    spans = [span for span in otlp.read_spans(otlp.inflate(body, compression), encoding) if is_kept(span)]
+    spans = [span for span in otlp.read_spans(inflate(body, compression, otlp.MAX_BYTES), encoding) if is_kept(span)]
     # Of a stage, the last one counts: the order is that in which they ended.
     spans.sort(key=attrgetter("ended_ns"))
     pings = [ping for span in spans if (ping := ping_of(span)) is not None]

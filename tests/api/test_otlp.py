@@ -11,7 +11,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from api.otlp import Encoding, encoding_of, inflate, read_spans, value_of
+from api.compression import inflate
+from api.otlp import MAX_BYTES, Encoding, encoding_of, read_spans, value_of
 from domain.errors import InvalidRequest, PayloadTooLarge
 from domain.otel import is_kept, ping_of
 from tests.api.otlp_calls import new_trace, request, span
@@ -158,15 +159,15 @@ def test_any_bytes_are_spans_or_an_error(noise: bytes, at: int) -> None:
 def test_any_bytes_are_inflated_or_an_error(noise: bytes, at: int) -> None:
     for body in (noise, gzip.compress(b"a" * 50)[:at] + noise):
         try:
-            inflate(body, "gzip")
+            inflate(body, "gzip", MAX_BYTES)
         except (InvalidRequest, PayloadTooLarge):
             continue
 
 
 def test_a_gzip_of_too_many_members() -> None:
-    assert inflate(gzip.compress(b"a") * 64, "gzip") == b"a" * 64
+    assert inflate(gzip.compress(b"a") * 64, "gzip", MAX_BYTES) == b"a" * 64
     with pytest.raises(InvalidRequest, match="64 members"):
-        inflate(gzip.compress(b"") * 500_000, "gzip")
+        inflate(gzip.compress(b"") * 500_000, "gzip", MAX_BYTES)
 
 
 def test_attributes_beyond_what_any_program_sends_are_left_out() -> None:
