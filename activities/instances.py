@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
-from domain.budgets import Assessment, BudgetReport, Trip
+from domain.breaker import Assessment, Trip
+from domain.budgets import BudgetReport
 from domain.evaluation import Change, InstanceView, StageView, change_between, evaluate
 from domain.instances import InstanceState, InstanceStatus, Outage, StageStatus, merge
 from domain.pings import PingFact

@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Final
 
 from domain.alerts import Alert, AlertKind, Severity, alert_kind
-from domain.budgets import Action, Crossing, Rule
+from domain.breaker import Crossing
+from domain.budgets import Action, Rule
 from domain.subjects import instance_subject, workflow_source
 from domain.workflows import WorkflowDefinition
 

@@ -80,7 +80,7 @@ class Outage:
 class Pause:
     """A time in which the circuit breaker let no pings in; deadlines move by it. It goes on while it has no `end`.
 
-    `cause` names the line that was crossed (`domain.budgets.Crossing.key`).
+    `cause` names the line that was crossed (`domain.breaker.Crossing.key`).
     """
 
     start: datetime

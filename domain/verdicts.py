@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from domain.budgets import Action, BudgetReport, Trip
+from domain.breaker import Trip
+from domain.budgets import Action, BudgetReport
 from domain.errors import DomainError
 from domain.evaluation import stand
 from domain.instances import InstanceState, InstanceStatus, merge, paused, terminated

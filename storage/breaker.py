@@ -1,4 +1,4 @@
-"""The circuit breaker in Postgres: the rules of `domain.budgets`, applied in the transaction that accepts the pings."""
+"""The circuit breaker in Postgres: the rules of `domain.breaker`, applied in the transaction that accepts the pings."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -10,20 +10,9 @@ from typing import Any, Final
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.breaker import TYPICAL_OF, Assessment, Books, Charge, Trip, assess, typical_cost
 from domain.budget_alerts import crossing_alert
-from domain.budgets import (
-    TYPICAL_OF,
-    ZERO,
-    Action,
-    Assessment,
-    Books,
-    Budget,
-    Charge,
-    Rule,
-    Trip,
-    assess,
-    typical_cost,
-)
+from domain.budgets import ZERO, Action, Budget, Rule
 from domain.costs import day_of, end_of, zone_of
 from domain.forks import Origin
 from domain.instances import FINISHED, Pause

@@ -10,7 +10,8 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.budgets import ZERO, Action, Budget, DayStop
+from domain.breaker import DayStop
+from domain.budgets import ZERO, Action, Budget
 from domain.costs import day_of, end_of, zone_of
 from storage.accounts import Account
 from storage.base import Base

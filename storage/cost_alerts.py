@@ -8,12 +8,13 @@ from sqlalchemy import BigInteger, Identity, Index, Numeric, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from domain.budgets import Crossing, Rule
+from domain.breaker import Crossing
+from domain.budgets import Rule
 from storage.base import Base
 
 
 class CostAlert(Base):
-    """A `domain.budgets.Crossing`. `day` is the account's day in which the ping that crossed it counts."""
+    """A `domain.breaker.Crossing`. `day` is the account's day in which the ping that crossed it counts."""
 
     __tablename__ = "cost_alerts"
 

@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
         Recording,
         SilenceQuestion,
     )
-    from domain.budgets import Trip
+    from domain.breaker import Trip
     from domain.evaluation import InstanceView, change_between, evaluate
     from domain.instances import FINISHED, InstanceState, confirm, merge
     from domain.room import fitted, shorten

@@ -11,21 +11,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.budgets import (
-    Action,
-    Assessment,
-    Books,
-    Budget,
-    BudgetReport,
-    Charge,
-    Crossing,
-    DayStop,
-    Rule,
-    Trip,
-    assess,
-    report_as_json,
-    report_from_json,
-)
+from domain.breaker import Assessment, Books, Charge, Crossing, DayStop, Trip, assess
+from domain.budgets import Action, Budget, BudgetReport, Rule, report_as_json, report_from_json
 from domain.instances import InstanceStatus
 from tests.domain.builders import at, properties
 

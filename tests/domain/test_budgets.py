@@ -7,24 +7,9 @@ from typing import Any
 
 import pytest
 
+from domain.breaker import TYPICAL_OF, Assessment, Books, Charge, DayStop, Trip, assess, typical_cost
 from domain.budget_alerts import RESUMED, crossing_alert, resumed_alert
-from domain.budgets import (
-    TYPICAL_OF,
-    Action,
-    Assessment,
-    Books,
-    Budget,
-    BudgetState,
-    Charge,
-    DayStop,
-    Rule,
-    Trip,
-    assess,
-    dollars,
-    left_of,
-    limit_of,
-    typical_cost,
-)
+from domain.budgets import Action, Budget, BudgetState, Rule, dollars, left_of, limit_of
 from domain.instances import InstanceStatus
 from tests.domain.builders import at, dynamic
 

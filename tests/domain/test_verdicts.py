@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.budgets import Action, Assessment, Books, Budget, Charge, Trip, assess
+from domain.breaker import Assessment, Books, Charge, Trip, assess
+from domain.budgets import Action, Budget
 from domain.evaluation import evaluate, stand
 from domain.instances import InstanceState, InstanceStatus, Outage, Pause, Stamp, confirm, due, merge, paused
 from domain.pings import PingFact

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import func, select
 
 from activities.instances import InstanceActivities, InstanceQuestion, Recording
-from domain.budgets import Action, Budget, Trip
+from domain.breaker import Trip
+from domain.budgets import Action, Budget
 from domain.evaluation import change_between, evaluate
 from domain.pings import Outcome
 from domain.verdicts import Verdict, judge_all

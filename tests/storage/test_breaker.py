@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from activities.instances import InstanceActivities, InstanceQuestion, Recorded, Recording
 from cli.postgres import EmbeddedPostgres
-from domain.budgets import Action, Rule, Trip
+from domain.breaker import Trip
+from domain.budgets import Action, Rule
 from domain.evaluation import change_between, evaluate
 from domain.instances import InstanceStatus, Pause
 from domain.pings import Outcome

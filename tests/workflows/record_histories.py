@@ -17,7 +17,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from domain.budgets import Action, Trip
+from domain.breaker import Trip
+from domain.budgets import Action
 from domain.instances import Outage
 from domain.pings import Event, PingStatus
 from domain.subjects import pulse_subject, run_subject

@@ -11,7 +11,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.instances import InstanceQuestion, InstanceSnapshot, Recorded, Recording, Silence, SilenceQuestion
 from api.delivery import Temporal
-from domain.budgets import Action, Trip
+from domain.breaker import Trip
+from domain.budgets import Action
 from domain.evaluation import InstanceView
 from domain.instances import InstanceState, Outage, Pause, merge
 from domain.pings import PingFact, PingStatus
