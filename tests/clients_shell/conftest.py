@@ -1,13 +1,22 @@
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from storage.base import Sessions
 from tests.api.calls import Calls
 from tests.api.conftest import calls_to
 from tests.clients_shell.shells import SHELLS, Script
 from tests.support.receivers import HttpReceiver, http_receiver
-from tests.support.stack import Stack
+from tests.support.stack import Stack, make_account
+
+
+@pytest.fixture(scope="session")
+async def stack(stack: Stack, sessions: Sessions) -> Stack:
+    """As an account of one's own: pages and examples have names that others have too."""
+    account_id, key = await make_account(sessions)
+    return replace(stack, account_id=account_id, key=key)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.clients_shell.shells import SECONDS, Ended
+from tests.clients_shell.shells import SECONDS, Ended, heed_signals
 
 DOCS = Path(__file__).parents[2] / "docs" / "integrations"
 EXAMPLES = Path(__file__).parent / "examples"
@@ -16,7 +16,13 @@ EXAMPLES = Path(__file__).parent / "examples"
 async def run(*command: str, cwd: Path, **variables: str) -> Ended:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PINGPULSE_", "GITHUB_"))}
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=cwd, env=environment | variables, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE
+        *command,
+        cwd=cwd,
+        env=environment | variables,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        preexec_fn=heed_signals,
     )
     out, error = await asyncio.wait_for(process.communicate(), SECONDS)
     assert process.returncode is not None

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import shutil
+import signal
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +15,12 @@ from api.client_script import CLIENT_SCRIPT
 _KNOWN: Final = {"dash": ("dash",), "bash": ("bash",), "busybox": ("busybox", "ash")}
 SHELLS: Final = {name: command for name, command in _KNOWN.items() if shutil.which(command[0])} or {"sh": ("sh",)}
 SECONDS: Final = 40
+
+
+def heed_signals() -> None:
+    """For a process that begins: what the tests were started by may ignore these, as a shell's background does."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,9 @@ class Script:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PINGPULSE_")}
         return {name: value for name, value in (inherited | settings | dict(self.variables)).items() if value}
 
-    async def start(self, *arguments: str, **options: Any) -> Process:
+    async def start(self, *arguments: str, preexec_fn: Callable[[], object] = heed_signals, **options: Any) -> Process:
         piped: dict[str, Any] = {"stdin": PIPE, "stdout": PIPE, "stderr": PIPE, "env": self.environment}
+        piped["preexec_fn"] = preexec_fn
         command = (*self.shell, str(CLIENT_SCRIPT), *arguments)
         return await asyncio.create_subprocess_exec(*command, **{**piped, "cwd": self.home, **options})
 

@@ -34,17 +34,19 @@ async def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_axios_as_in_the_reference(modules: Path, stack: Stack, ours: Calls) -> None:
     await ours.post(
         "/api/workflows",
-        {"kind": "static", "id": "swf123", "name": "Static", "stages": [{"order": 1}, {"order": 2}]},
+        {"kind": "static", "id": "swf_axios", "name": "Static", "stages": [{"order": 1}, {"order": 2}]},
         201,
     )
     there = {"https://pingpulsehq.com": stack.url, "YOUR_KEY": stack.key}
+    # Ids of workflows are of the whole installation, and other examples have taken these.
+    there |= {"swf123": "swf_axios", "ml_pipeline": "axios_pipeline"}
     text = put_in((EXAMPLES / "axios.js").read_text(), there)
     # Where there is `require`, `await` stands in functions only.
     (modules / "axios.cjs").write_text(f"(async () => {{\n{text}\n}})();\n")
     ended = await run("node", "axios.cjs", cwd=modules)
     assert (ended.code, ended.error) == (0, b""), ended
-    assert (await ours.get("/shk/swf123/tree"))["1"] == {"status": "healthy"}
-    assert await ours.get("/dhk/ml_pipeline/tree") == {"1": {"status": "healthy"}}
+    assert (await ours.get("/shk/swf_axios/tree"))["1"] == {"status": "healthy"}
+    assert await ours.get("/dhk/axios_pipeline/tree") == {"1": {"status": "healthy"}}
 
 
 async def test_fetch_as_in_the_reference(tmp_path: Path, stack: Stack, ours: Calls) -> None:

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.api.calls import Calls
-from tests.clients_shell.shells import SECONDS, Script
+from tests.clients_shell.shells import SECONDS, Script, heed_signals
 from tests.clients_shell.test_exec import events, new_pulse
 from tests.support.receivers import Answer, HttpReceiver
 from tests.support.waiting import until
@@ -90,6 +90,11 @@ async def test_a_job_that_goes_on_after_a_signal_is_waited_for(script: Script) -
     assert (await script.end(process)).code == 127
 
 
+def take_terminal() -> None:
+    heed_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 async def test_an_interrupt_at_a_terminal_reaches_the_job_once(script: Script) -> None:
     """The terminal sends it to the job too, and to many programs a second one means to give up cleaning up."""
     job = "trap 'echo got it' INT; : >ready; while [ ! -e go ]; do sleep 0.05; done"
@@ -103,7 +108,7 @@ async def test_an_interrupt_at_a_terminal_reaches_the_job_once(script: Script) -
             *("sh", "-c", job),
             stdin=terminal,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=take_terminal,
         )
         await until(lambda: (script.home / "ready").exists())
         os.write(main, b"\x03")
@@ -142,8 +147,10 @@ async def test_a_signal_to_the_whole_group_costs_no_output(script: Script, ours:
     process = await script.start("exec", "--pulse", pulse, "--create", "--", "sh", "-c", job, start_new_session=True)
     await until(lambda: (script.home / "ready").exists())
     for child in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-        if child.name() != "sleep":
-            child.send_signal(signal.SIGTERM)
+        # Those that only wait a moment may be gone by now.
+        with suppress(psutil.NoSuchProcess):
+            if child.name() != "sleep":
+                child.send_signal(signal.SIGTERM)
     ended = await script.end(process)
     assert (ended.code, ended.out) == (9, b"cleaned up\n")
     assert (await events(ours, pulse))[-1]["payload"]["output"] == "cleaned up\n"
