@@ -15,10 +15,11 @@ from domain.pings import PingFact
 from domain.room import fitted
 from domain.subjects import instance_subject
 from domain.verdicts import STOPPED, Counts, Verdict
-from storage import breaker, costs, gateways, instances, outbox, pings
+from storage import breaker, costs, instances, outbox, pings
 from storage.base import Sessions, snapshot, transaction
 from storage.instance_alerts import raise_change, raise_violations
 from storage.instances import Instance
+from storage.outages import list_outages_of
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class InstanceActivities:
             facts, delivered = await _delivered(session, row, question.known)
             state = replace(
                 row.before_pings(),
-                outages=await gateways.list_outages(session, row.opened_at, self._clock()),
+                outages=await list_outages_of(session, row.id, row.opened_at, self._clock()),
                 # The deadline that it failed by has been checked.
                 confirmed_until=row.completed_at,
             )
@@ -155,7 +156,7 @@ class InstanceActivities:
             row = await instances.get_instance(session, question.instance_id)
             was_ended = row is not None and row.status == InstanceStatus.TERMINATED
             now = self._clock()
-            outages = await gateways.list_outages(session, question.since, now)
+            outages = await list_outages_of(session, question.instance_id, question.since, now)
             return Silence(
                 is_certain=was_ended or not (outages and outages[-1].end >= now),
                 outages=outages,

@@ -73,6 +73,7 @@ def read_file(body: bytes, now: datetime) -> Import:
         External(
             file.instance.external_id, file.instance.correlation_id, file.instance.started_at, file.instance.ended_at
         ),
+        file.instance.failure_reason,
     )
     view, transitions = as_finished(exported)
     origin = {

@@ -106,6 +106,7 @@ fail() { # CODE MESSAGE
 }
 
 wrong() {
+    case $1 in *\?) fail 2 "$1 See: pingpulse $command --help" ;; esac
     fail 2 "$1. See: pingpulse $command --help"
 }
 
@@ -194,6 +195,7 @@ flag() {
 
 add_field() { # NAME=VALUE
     case $1 in
+        key=*) wrong "--field key=… cannot be sent: PingPulse would take it for the API key" ;;
         ?*=*) add_member "${1%%=*}" "$(literal "${1#*=}")" ;;
         *) wrong "--field takes NAME=VALUE, not $1" ;;
     esac
@@ -316,7 +318,7 @@ find_gateway() {
     elif ! is_plain "$key"; then
         cannot='PINGPULSE_API_KEY has characters that no key has; is there a line break in it?'
     else
-        for tool in curl od awk sed tr mktemp date; do
+        for tool in curl od awk sed tr wc mktemp date; do
             command -v "$tool" >/dev/null 2>&1 || { cannot="$tool is not installed" && break; }
         done
     fi
@@ -488,17 +490,23 @@ ping_main() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     write_ping_body
-    deliver "$path$event?$query" "$(random_id)" "$dir/body" "$retry_ms" 5
+    deliver "$path$event?$query" "$(random_id)" "$body" "$retry_ms" 5
     result=$?
     [ "$result" = 0 ] || fail "$result" "$about: $(problem)"
     print_answer
 }
 
 write_ping_body() {
+    body=$dir/body
     if [ -n "$json" ]; then
         [ -z "$members$message" ] || wrong "--json has it all: no --message and no --field beside it"
-        if [ "$json" = - ]; then cat >"$dir/body"; else cat <"$json" >"$dir/body"; fi 2>/dev/null ||
-            fail 2 "$json cannot be read"
+        if [ "$json" = - ]; then
+            { cat >"$body"; } 2>/dev/null || no_room
+        else
+            [ ! -d "$json" ] && { true <"$json"; } 2>/dev/null || fail 2 "$json cannot be read"
+            { cat <"$json" >"$body"; } 2>/dev/null || no_room
+            [ ! -f "$json" ] || [ "$(wc -c <"$json")" -eq "$(wc -c <"$body")" ] || no_room
+        fi
         return
     fi
     note=message
@@ -507,7 +515,16 @@ write_ping_body() {
         yes:* | *:[0-9-]* | *:[Ff]ail* | *:[Ee]rr* | *:[Cc]rash* | *:down | *:killed | *:abort* | *:timeout) note=error ;;
     esac
     add_text "$note" "$message"
-    printf '{%s}' "$members" >"$dir/body"
+    if [ -z "$members" ]; then body=''; else keep_body "{$members}" || no_room; fi
+}
+
+# Returns 1 if the body did not get into its file as a whole. What is cut would be refused, or misunderstood.
+keep_body() { # JSON, in ASCII
+    { printf %s "$1" >"$dir/body"; } 2>/dev/null && [ "$(wc -c <"$dir/body")" -eq "${#1}" ]
+}
+
+no_room() {
+    fail 4 "what is to be sent could not be written below ${TMPDIR:-/tmp}; is there no room?"
 }
 
 # Runs
@@ -533,7 +550,7 @@ exec_main() {
     [ -n "$cannot" ] || start_telling
     run_command "$@"
     took=$(($(clock) - began)) ended=yes
-    [ ! -d "$dir" ] || true >"$dir/ended"
+    [ ! -d "$dir" ] || { true >"$dir/ended"; } 2>/dev/null
     [ -z "$is_copied" ] || finish_copying
     [ -n "$cannot" ] || tell_end
     exit "$code"
@@ -683,7 +700,14 @@ finish_copying() {
     exec 9>&-
     saved=$code
     settle "$tailer"
+    # What could not be written as a whole lacks the end, which matters most.
+    [ "$code" = 0 ] || lose_output
     code=$saved
+}
+
+lose_output() {
+    rm -f "$dir/last"
+    warn "$about: there is no room below ${TMPDIR:-/tmp}; the output is not sent."
 }
 
 tell_end() {
@@ -698,10 +722,13 @@ tell_end() {
         /phk/*)
             # Without its start a run has no id, and its end would be taken for that of another.
             [ "$started" != 1 ] || return
-            if [ "$started" != 0 ]; then
-                deliver "$start_path" "$run-start" '' "$retry_ms" 5 || { not_told && return; }
+            start_key=$run-start run=''
+            [ "$started" != 0 ] || run=$(answer_field run_id)
+            # Not taken, or the answer could not be kept: of a start that was taken, it is the same again.
+            if [ -z "$run" ]; then
+                deliver "$start_path" "$start_key" '' "$retry_ms" 5 || { not_told && return; }
+                run=$(answer_field run_id)
             fi
-            run=$(answer_field run_id)
             end_path="$path/finish?run_id=$(encoded "$run")${query:+&$query}"
             ;;
         *)
@@ -713,23 +740,58 @@ tell_end() {
             [ -z "$is_final" ] || end_path="$end_path&final=yes"
             ;;
     esac
-    body=''
-    [ ! -s "$dir/body" ] || body=$dir/body
-    deliver "$end_path&status=$code" "$run-end" "$body" "$retry_ms" 5 || not_told
+    end_path="$end_path&status=$code"
+    deliver "$end_path" "$run-end" "$body" "$retry_ms" 5 || tell_less || not_told
+}
+
+# The end once more with less, if it may have been refused for what went along. Returns 1 if there is no hope in that.
+tell_less() {
+    [ -n "$body" ] && [ "$started" != 1 ] || return 1
+    left_out=''
+    [ -z "$members" ] || left_out='the fields'
+    case $http in
+        400)
+            # Other codes are about the ping itself, such as a stage that is not due.
+            case $answer in *'"code":"invalid_request"'* | *'"code": "invalid_request"'*) ;; *'"code":'*) return 1 ;; esac
+            ;;
+        401) [ -n "$members" ] || return 1 ;;
+        413) ;;
+        *) return 1 ;;
+    esac
+    if [ -s "$dir/last" ] && { [ -z "$members" ] || [ "$http" = 413 ]; }; then
+        left_out="${left_out}${left_out:+ and }the output"
+        rm -f "$dir/last"
+    fi
+    [ -n "$left_out" ] || return 1
+    reason=$(problem)
+    members=''
+    write_end_body
+    deliver "$end_path" "$run-less" "$body" "$retry_ms" 5 || return 1
+    warn "$about: left out, because it was refused: $left_out: $reason"
 }
 
 not_told() {
     warn "$about: how it went could not be told: $(problem)"
 }
 
+# To a file, whose name is in `body`, empty if there is none. What is too much for the disk goes without the output.
 write_end_body() {
-    [ -d "$dir" ] || return
-    {
-        printf '{"exit_code":%s,"duration_ms":%s,"host":%s' "$code" "$took" "$(uname -n | tr -d '\n' | json_text)"
-        [ "$code" = 0 ] || printf ',"error":%s' "$(exit_words | json_text)"
-        [ ! -s "$dir/last" ] || printf ',"output":%s' "$(json_text <"$dir/last")"
-        printf '%s}' "${members:+,$members}"
-    } >"$dir/body"
+    body=''
+    if [ -d "$dir" ]; then
+        keep_body "$(end_body)" && body=$dir/body && return
+        if [ -s "$dir/last" ]; then
+            lose_output
+            keep_body "$(end_body)" && body=$dir/body && return
+        fi
+    fi
+    [ -z "$members" ] || warn "$about: nothing could be kept below ${TMPDIR:-/tmp}; the fields are not sent."
+}
+
+end_body() {
+    printf '{"exit_code":%s,"duration_ms":%s,"host":%s' "$code" "$took" "$(uname -n | tr -d '\n' | json_text)"
+    [ "$code" = 0 ] || printf ',"error":%s' "$(exit_words | json_text)"
+    [ ! -s "$dir/last" ] || printf ',"output":%s' "$(json_text <"$dir/last")"
+    printf '%s}' "${members:+,$members}"
 }
 
 # The reason as people are told of it: the exit code, and the last line that the command wrote.
@@ -776,7 +838,7 @@ ask() {
     add_text workflow_id "$workflow"
     add_text stage_path "$stage"
     add_text instance_id "$instance"
-    printf '{%s}' "$members" >"$dir/body"
+    keep_body "{$members}" || no_room
     deliver /api/approvals "$(random_id)" "$dir/body" "$retry_ms" 5
     case $? in 1) fail 2 "$(problem)" ;; 4) fail 4 "$(problem)" ;; esac
     approval=$(printf %s "$answer" | sed -nE 's/^\{"approval_id": ?"([^"]*)".*$/\1/p')

@@ -14,6 +14,7 @@ from domain.pings import MAX_PAYLOAD_BYTES
 MAX_FIELDS: Final = 200
 
 _FORM: Final = "application/x-www-form-urlencoded"
+_JSON_BEGINS: Final = ("{", "[", '"')
 _HOW: Final = "must be a JSON object; send one with Content-Type: application/json"
 
 
@@ -23,12 +24,14 @@ async def read_members(request: Request) -> dict[str, Any]:
     raw = await request.body()
     if len(raw) > MAX_PAYLOAD_BYTES:
         raise PayloadTooLarge(f"The body has {len(raw)} bytes; a report may have {MAX_PAYLOAD_BYTES}.")
+    content_type = request.headers.get("content-type", "").lower()
+    if content_type.startswith("multipart/") and raw.lstrip().startswith(b"--"):
+        raise InvalidRequest.of_field("body", f"is multipart, which is not read here; send JSON or a form as {_FORM}")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidRequest.of_field("body", "is not valid UTF-8") from None
-    is_form = request.headers.get("content-type", "").lower().startswith(_FORM)
-    if is_form and not text.lstrip().startswith("{"):
+    if content_type.startswith(_FORM) and not text.lstrip().startswith(_JSON_BEGINS):
         return _form(text)
     members = _unwrapped(_loads(text))
     if not isinstance(members, dict):

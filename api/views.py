@@ -11,16 +11,17 @@ from domain import paths
 from domain.evaluation import InstanceView, StageView, evaluate
 from domain.instances import InstanceStatus, StageStatus, fold
 from domain.subjects import instance_subject
-from storage import gateways, instances, outbox, pings
+from storage import instances, outbox, pings
 from storage.exports import external_id_of
 from storage.instances import Instance, Stage
+from storage.outages import list_outages_of
 
 
 async def fold_instance(session: AsyncSession, instance: Instance) -> InstanceView:
     """The instance as its journal tells it, as of now."""
     now = utc_now()
     facts = await pings.list_facts(session, instance.id)
-    outages = await gateways.list_outages(session, instance.opened_at, now)
+    outages = await list_outages_of(session, instance.id, instance.opened_at, now)
     return evaluate(fold(instance.before_pings(), facts, until=now, outages=outages))
 
 

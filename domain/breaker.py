@@ -191,7 +191,8 @@ def _crossed(budget: Budget, books: Books, charge: Charge, spent: Decimal, today
                 f"Instance cost {_beyond(spent, unusual)} is unusual: instances of this workflow typically cost"
                 f" {dollars(books.typical_usd)}, and up to {dollars(unusual)} is let pass"
             )
-            yield line(Rule.ANOMALY, f"{instance}/anomaly", message, spent, unusual, action)
+            key = f"{instance}/anomaly/{budget.anomaly_multiplier:f}/{budget.anomaly_floor_usd:f}"
+            yield line(Rule.ANOMALY, key, message, spent, unusual, action)
     if budget.max_pings is not None and charge.pings > budget.max_pings:
         message = f"Instance has sent {charge.pings} pings; {budget.max_pings} are allowed"
         yield line(Rule.PINGS, f"{instance}/pings/{budget.max_pings}", message, spent, None, action)

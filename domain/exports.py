@@ -34,6 +34,7 @@ class Exported:
     transitions: tuple[Transition, ...]
     outages: tuple[Outage, ...] = ()
     external: External | None = None
+    failure_reason: str | None = None
 
 
 def as_finished(exported: Exported) -> tuple[InstanceView, tuple[Transition, ...]]:
@@ -44,7 +45,11 @@ def as_finished(exported: Exported) -> tuple[InstanceView, tuple[Transition, ...
     completed_at = exported.completed_at if exported.status in FINISHED else None
     was_ended = exported.status is InstanceStatus.TERMINATED
     opened = InstanceState(
-        "", exported.definition, exported.opened_at, terminated_at=completed_at if was_ended else None
+        "",
+        exported.definition,
+        exported.opened_at,
+        terminated_at=completed_at if was_ended else None,
+        termination_reason=exported.failure_reason if was_ended else None,
     )
     until = completed_at or exported.exported_at
     state = fold(opened, exported.facts, until=until, outages=exported.outages)

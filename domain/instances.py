@@ -129,13 +129,7 @@ class InstanceState:
             return self.outages
         # By the clocks of two gateways, one may have ended before it began.
         paused = (Outage(pause.start, pause.end) for pause in self.pauses if pause.end and pause.end > pause.start)
-        times: list[Outage] = []
-        for time in sorted((*self.outages, *paused), key=lambda outage: outage.start):
-            if times and time.start <= times[-1].end:
-                times[-1] = Outage(times[-1].start, max(times[-1].end, time.end))
-            else:
-                times.append(time)
-        return tuple(times)
+        return joined((*self.outages, *paused))
 
     @property
     def begun_at(self) -> datetime | None:
@@ -213,6 +207,17 @@ def confirm(state: InstanceState, until: datetime) -> InstanceState:
     if state.confirmed_until is not None and state.confirmed_until >= until:
         return state
     return replace(state, confirmed_until=until)
+
+
+def joined(outages: Iterable[Outage]) -> tuple[Outage, ...]:
+    """The same times, in order and apart from one another."""
+    times: list[Outage] = []
+    for time in sorted(outages, key=lambda outage: outage.start):
+        if times and time.start <= times[-1].end:
+            times[-1] = Outage(times[-1].start, max(times[-1].end, time.end))
+        else:
+            times.append(time)
+    return tuple(times)
 
 
 def due(base: datetime, seconds: float, outages: Iterable[Outage]) -> datetime:

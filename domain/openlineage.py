@@ -13,7 +13,7 @@ from domain.ids import WORKFLOW_ID
 from domain.keys import redact
 from domain.paths import MAX_NAME, parse_path
 from domain.pings import MAX_DURATION_MS, MAX_TEXT, PingStatus, error_text
-from domain.sloppy import is_absent, message_of, moment_of, text_of
+from domain.sloppy import is_absent, message_of, moment_of, says_nothing, text_of
 
 MAX_JOB_NAME: Final = 4_000
 MAX_WORKFLOW_ID: Final = 128
@@ -146,14 +146,13 @@ class _Reader:
     def text(self, field: str, longest: int) -> str:
         """Empty if it is missing or wrong."""
         value = self.get(field)
-        if value is None or value == "":
-            self.refuse(field, "is missing")
-            return ""
         try:
-            text = text_of(value, longest)
+            text = text_of(value, longest) if value is not None else ""
         except ValueError as error:
             self.refuse(field, str(error))
             return ""
+        if not text:
+            self.refuse(field, "is missing")
         if redact(text) != text:
             self.refuse(field, "contains an API key")
         return text
@@ -212,7 +211,7 @@ def _error(type_: EventType, facets: Mapping[str, Any]) -> str | None:
     if type_ not in (EventType.FAIL, EventType.ABORT):
         return None
     message = _object(facets, "errorMessage").get("message")
-    if is_absent(message):
+    if says_nothing(message):
         return "Aborted" if type_ is EventType.ABORT else None
     return error_text(redact(storable_text(message_of(message))))
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from domain.errors import FieldError, InvalidRequest
 from domain.keys import redact
 from domain.pings import MAX_DURATION_MS, MAX_TEXT, PingStatus
-from domain.sloppy import is_absent, message_of, moment_of, number_of, object_of, text_of
+from domain.sloppy import is_absent, message_of, moment_of, number_of, object_of, says_nothing, text_of
 
 RUN_PATH: Final = "run"
 """The stage that a report of a whole run is about: it has no others."""
@@ -88,7 +88,7 @@ def read_report(members: Mapping[str, Any], *, failed: bool) -> RunReport:
         "source_workflow_id": fields.text("source_workflow_id"),
         "correlation_id": fields.text("correlation_id"),
         "metadata": fields.read("metadata", object_of),
-        "error_message": fields.read("error_message", message_of, required=failed),
+        "error_message": fields.read("error_message", message_of, required=failed, is_absent=says_nothing),
         "error_type": fields.text("error_type"),
         "instance_id": fields.text("instance_id", MAX_INSTANCE_ID),
     }
@@ -113,7 +113,14 @@ class _Fields:
         self.asked: set[str] = set()
         self.errors: list[FieldError] = []
 
-    def read(self, name: str, understand: Callable[[object], Value], *, required: bool = False) -> Value | None:
+    def read(
+        self,
+        name: str,
+        understand: Callable[[object], Value],
+        *,
+        required: bool = False,
+        is_absent: Callable[[object], bool] = is_absent,
+    ) -> Value | None:
         """None if it is absent or wrong."""
         self.asked.add(name)
         value = self._members.get(name)

@@ -52,8 +52,9 @@ class External:
     """What the caller's own system knows of the instance that a ping belongs to.
 
     `id` is how it calls the instance: a run, a trace. Unique in the workflow; the first ping with it opens the
-    instance. `correlation_id` links instances of any workflows. `started_at` and `ended_at` are by the caller's
-    clock: they are shown, and nothing is reckoned with them. `is_whole`: the ping reports all of it, at its end.
+    instance; a blank one is none. `correlation_id` links instances of any workflows. `started_at` and `ended_at` are
+    by the caller's clock: they are shown, and nothing is reckoned with them. `is_whole`: the ping reports all of it,
+    at its end.
     """
 
     id: str | None = None
@@ -61,6 +62,11 @@ class External:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     is_whole: bool = False
+
+    def __post_init__(self) -> None:
+        # Kept as it is, it would never be looked up, and the next one would be a duplicate for ever.
+        if self.id is not None and not self.id.strip():
+            object.__setattr__(self, "id", None)
 
 
 @dataclass(frozen=True)

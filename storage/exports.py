@@ -20,8 +20,8 @@ from domain.routing import External, is_first_stage
 from domain.subjects import instance_subject
 from domain.timeline import SHOWN
 from domain.transitions import Transition
-from storage.gateways import list_outages
 from storage.instances import Instance, record_change
+from storage.outages import list_outages_of
 from storage.pings import Ping
 from storage.slugs import slug_is_taken
 from storage.workflows import Workflow, columns_of
@@ -98,7 +98,7 @@ async def outages_of(session: AsyncSession, instance: Instance, until: datetime)
             Outage(datetime.fromisoformat(start), datetime.fromisoformat(end))
             for start, end in instance.imported["outages"]
         )
-    return await list_outages(session, instance.opened_at, until)
+    return await list_outages_of(session, instance.id, instance.opened_at, until)
 
 
 async def still_times(session: AsyncSession, instance: Instance, until: datetime) -> tuple[Outage, ...]:

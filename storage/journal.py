@@ -156,6 +156,9 @@ async def _remember_keys(session: AsyncSession, keyed: Sequence[tuple[NewPing, i
 
 def _target(ping: NewPing) -> str:
     match ping.request:
+        case Request(workflow_id=about, is_whole=True):
+            # Its success and its failure have the same path.
+            return f"{about}/{ping.request.fact.path}#{ping.request.fact.status}"
         case Request(workflow_id=about):
             return f"{about}/{ping.request.fact.path}"
         case PulseRequest(target=about):

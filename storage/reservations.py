@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, ColumnElement, Index, Numeric, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, Index, Numeric, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -74,7 +74,7 @@ async def reserve(
     budget = await _lock_budget(session, instance)
     room = await _read_room(session, budget, instance, now)
     if key is not None and (found := await _find(session, instance.id, key)) is not None:
-        return _again(found, amount_usd, room)
+        return _again(found, amount_usd, room, now)
     status = InstanceStatus(instance.status)
     refused = refusal(instance.workflow_id, instance.id, status, instance.closes_at, instance.failure_reason, now)
     if refused is not None:
@@ -97,7 +97,7 @@ async def reserve(
     assert key is not None
     found = await _find(session, instance.id, key)
     assert found is not None
-    return _again(found, amount_usd, room)
+    return _again(found, amount_usd, room, now)
 
 
 async def settle(session: AsyncSession, instance: Instance, reservation_id: str, now: datetime) -> Reserved:
@@ -113,10 +113,10 @@ async def settle(session: AsyncSession, instance: Instance, reservation_id: str,
     return Reserved(reservation, room, is_expired=reservation.expires_at <= reservation.settled_at)
 
 
-def _again(reservation: Reservation, amount_usd: Decimal, room: Room) -> Reserved:
+def _again(reservation: Reservation, amount_usd: Decimal, room: Room, now: datetime) -> Reserved:
     if reservation.amount_usd != amount_usd:
         raise Conflict("This idempotency key was used for another amount; send a new one.")
-    return Reserved(reservation, room)
+    return Reserved(reservation, room, is_expired=reservation.expires_at <= (reservation.settled_at or now))
 
 
 async def _find(session: AsyncSession, instance_id: str, key: str) -> Reservation | None:
@@ -155,7 +155,18 @@ async def read_held(session: AsyncSession, workflow_id: str, now: datetime) -> M
 
 
 def _held(workflow_id: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return Reservation.workflow_id == workflow_id, Reservation.settled_at.is_(None), Reservation.expires_at > now
+    """An instance that is over for good holds nothing: no ping of it can spend or settle it any more."""
+    can_spend = select(Instance.id).where(
+        Instance.id == Reservation.instance_id,
+        Instance.status != InstanceStatus.TERMINATED,
+        or_(Instance.closes_at.is_(None), Instance.closes_at >= now),
+    )
+    return (
+        Reservation.workflow_id == workflow_id,
+        Reservation.settled_at.is_(None),
+        Reservation.expires_at > now,
+        can_spend.exists(),
+    )
 
 
 async def sum_held(

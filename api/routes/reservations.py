@@ -70,6 +70,10 @@ class ReservationView(Remaining):
     instance_id: str
     amount_usd: Money
     expires_at: datetime
+    settled_at: datetime | None = Field(
+        description="Of a key that was used before: nothing is held any more since then."
+    )
+    is_expired: bool = Field(description="Of a key that was used before: nobody settled it in time.")
 
 
 class SettledReservation(Remaining):
@@ -114,6 +118,8 @@ async def set_aside(
             "instance_id": reservation.instance_id,
             "amount_usd": money(reservation.amount_usd),
             "expires_at": in_utc(reservation.expires_at),
+            "settled_at": in_utc(reservation.settled_at) if reservation.settled_at is not None else None,
+            "is_expired": reserved.is_expired,
             **_remaining(reserved.room),
         }
     )

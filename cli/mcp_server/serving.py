@@ -31,7 +31,8 @@ STOP_SECONDS: Final = 2
 _KEY: Final = re.compile(r"[!-~]{1,512}")
 _LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
 _CHATTY: Final = ("mcp.server.streamable_http", "mcp.server.streamable_http_manager", "mcp.server.lowlevel")
-_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_FORWARDED: Final = ("forwarded", "via", "x-real-ip", "cf-connecting-ip")
+_FORWARDED_START: Final = "x-forwarded-"
 
 
 class Access:
@@ -44,6 +45,7 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            scope = {**scope, "headers": [_plain_host(name, value) for name, value in scope["headers"]]}
             key = self._key_of(Headers(scope=scope))
             if key is None:
                 await _unauthorized(scope, receive, send)
@@ -57,7 +59,7 @@ class Access:
         said = headers.getlist("authorization")
         if not said:
             # Through a proxy, somebody from elsewhere would get in with the key of whoever started this.
-            is_forwarded = any(name in headers for name in _FORWARDED)
+            is_forwarded = any(name in _FORWARDED or name.startswith(_FORWARDED_START) for name in headers)
             return self._own_key if not is_forwarded else None
         scheme, _, key = said[0].partition(" ")
         return key if len(said) == 1 and scheme.lower() == "bearer" and _KEY.fullmatch(key) else None
@@ -110,10 +112,10 @@ def transport_security(host: str, port: int, allowed_hosts: Sequence[str]) -> Tr
     by a name that they have pointed at it."""
     names = list(_LOOPBACK_NAMES)
     if not is_loopback(host) and host not in ("0.0.0.0", "::"):
-        names.append(f"[{host}]" if ":" in host else host)
+        names.append(f"[{host}]".lower() if ":" in host else host.lower())
     hosts = [f"{name}:{port}" for name in names] + (names if port == 80 else [])
     origins = [f"http://{name}" for name in hosts]
-    for name in allowed_hosts:
+    for name in map(str.lower, allowed_hosts):
         hosts += [name, f"{name}:*"]
         origins += [f"https://{name}", f"http://{name}"]
     return TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=origins)
@@ -124,6 +126,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _plain_host(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """A header, of Host in lower case: names of hosts are the same in any, and `transport_security` compares texts."""
+    return name, value.lower() if name == b"host" else value
 
 
 async def _unauthorized(scope: Scope, receive: Receive, send: Send) -> None:

@@ -182,6 +182,8 @@ async def test_a_key_for_pings_is_enough(ours: Calls, team: Team) -> None:
         ('{"workflow_id":"{id}","ended_at":1768467604.5,"duration_ms":"4500","metadata":"{\\"a\\":1}"}', "text/plain"),
         ('[{"workflow_id":"{id}","ended_at":"1768467604500","duration_ms":4500.2,"metadata":{"a":1},"started_at":null}]',
          "application/json; charset=utf-8"),
+        (' [{"workflow_id":"{id}","ended_at":"Jan 15, 2026, 9:00:04.5 AM","duration_ms":4500,"metadata":{"a":1}}]',
+         "application/x-www-form-urlencoded"),
         ('\ufeff{"workflow_id":" {id} ","ended_at":"2026-01-15 10:00:04.5 +0100","duration_ms":"4.5e3",'
          '"metadata":{"a":1},"correlation_id":"","external_execution_id":"undefined"}', "application/json"),
     ],
@@ -318,6 +320,31 @@ async def test_an_idempotency_key_as_for_every_ping(ours: Calls) -> None:
     assert answers[0].json() == answers[1].json()
     response = await ours.http.post(SUCCESS, json=body, headers={"Idempotency-Key": "x" * 256})
     assert set(wrong(response)) == {"Idempotency-Key"}
+
+
+@pytest.mark.parametrize("first", [SUCCESS, FAILURE])
+async def test_an_idempotency_key_is_not_for_a_success_and_a_failure(ours: Calls, first: str) -> None:
+    workflow_id, headers = await runs(ours), {"Idempotency-Key": new_execution()}
+    body = {"workflow_id": workflow_id, "ended_at": ENDED, "error_message": "429 from the CRM"}
+    second = FAILURE if first == SUCCESS else SUCCESS
+    answers = [await ours.http.post(path, json=body, headers=headers) for path in (first, second, first)]
+    assert [answer.status_code for answer in answers] == [202, 409, 202]
+    assert answers[0].json() == answers[2].json()
+    assert len(await history(ours, workflow_id)) == 1
+
+
+@pytest.mark.parametrize("junk", [{}, {"file": ("a.bin", b"\xff")}])
+async def test_of_multipart_is_said_what_to_send_instead(ours: Calls, junk: dict[str, Any]) -> None:
+    response = await ours.http.post(SUCCESS, files={"workflow_id": (None, "x"), **junk})
+    assert response.status_code == 400
+    assert wrong(response) == {
+        "body": "is multipart, which is not read here; send JSON or a form as application/x-www-form-urlencoded"
+    }
+
+
+async def test_an_error_message_that_is_json_as_text_says_its_message(ours: Calls) -> None:
+    failed = await fail(ours, await runs(ours), error_message='{"message":"inner"}')
+    assert (await ours.instance(failed["instance_id"]))["run"]["error_message"] == "inner"
 
 
 # Alerts

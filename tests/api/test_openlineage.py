@@ -432,6 +432,7 @@ async def test_of_a_list_with_a_bad_event_none_is_kept(mine: Calls) -> None:
         (b"", {}, 400, "body"),
         (b'"text"', {}, 400, "body"),
         (b'{"run": {}}', {}, 400, "run.runId"),
+        (b'{"run": {"runId": " "}}', {}, 400, "run.runId"),
         (b"\xff", {}, 400, "body"),
         (b"{}", {"Content-Encoding": "gzip"}, 400, "body"),
         (gzip.compress(b"{}", mtime=0)[:-9], {"Content-Encoding": "gzip"}, 400, "body"),

@@ -273,3 +273,22 @@ async def test_who_may_reserve(ours: Calls, theirs: Calls, stack: Stack, session
     async with httpx.AsyncClient(base_url=stack.url) as browser:
         viewer = await log_in(browser, team.viewer)
         problem(await browser.post(f"{url}/reserve", json=body, headers=viewer), 403, "forbidden")
+
+
+async def test_what_is_over_for_good_holds_nothing(ours: Calls) -> None:
+    workflow_id, one = await opened(
+        ours, budget_daily_limit_usd=10, max_pings_per_instance=1, budget_action="terminate"
+    )
+    await reserve(ours, one, 9, ttl_seconds=86_400)
+    assert (await spend(ours, workflow_id, "2", instance_id=one))["workflow_status"] == "terminated"
+    other = (await spend(ours, workflow_id, "1", start="yes"))["instance_id"]
+    assert left(await reserve(ours, other, 2)) == (None, 8)
+
+
+async def test_a_key_that_is_used_again_says_what_became_of_its_reservation(ours: Calls) -> None:
+    _, instance_id = await opened(ours, budget_limit_usd=10)
+    first = await reserve(ours, instance_id, 1, key="k")
+    assert (first["settled_at"], first["is_expired"]) == (None, False)
+    settled_at = (await settle(ours, instance_id, first["reservation_id"]))["settled_at"]
+    again = await reserve(ours, instance_id, 1, key="k")
+    assert (again["reservation_id"], again["settled_at"]) == (first["reservation_id"], settled_at)

@@ -261,6 +261,15 @@ async def test_a_paused_instance_is_exported_and_imported_as_finished(ours: Call
     assert (last["from_status"], last["to_status"]) == ("paused", "terminated")
 
 
+async def test_why_it_was_terminated_is_imported_too(ours: Calls, theirs: Calls) -> None:
+    workflow_id = await budgeted(ours, budget_action="terminate", budget_limit_usd=1)
+    instance_id = (await spend(ours, workflow_id, "1", 2, start="yes"))["instance_id"]
+    made = await import_(theirs, await export(ours, instance_id))
+    reason = (await ours.instance(instance_id))["failure_reason"]
+    assert reason is not None
+    assert (await theirs.instance(made["instance_id"]))["failure_reason"] == reason
+
+
 async def test_a_pause_moves_the_deadlines_of_whoever_imports_it(
     ours: Calls, theirs: Calls, sessions: Sessions
 ) -> None:

@@ -48,6 +48,11 @@ async def test_a_key_is_taken_from_everywhere(
     assert (response.status_code, response.text) == (200, team.account_id)
 
 
+async def test_a_payload_may_have_a_key_of_its_own(client: httpx.AsyncClient, team: Team) -> None:
+    response = await client.post("/dhk/w", json={"key": "uploads/report.csv"}, headers=api_key(team.ping_key))
+    assert response.text == team.account_id
+
+
 async def test_the_query_goes_before_the_rest(client: httpx.AsyncClient, team: Team, others: Team) -> None:
     response = await client.post("/dhk/w", params={"key": team.ping_key}, headers=api_key(others.ping_key))
     assert response.text == team.account_id

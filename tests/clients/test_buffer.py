@@ -1,6 +1,7 @@
 """Pings that wait for PingPulse: outages, a full buffer, the end of the program, and forks."""
 
 import asyncio
+import json
 import logging
 import os
 import subprocess
@@ -292,6 +293,63 @@ else:
     history = await mine.history(workflow_id)
     timeline = await mine.get(f"/api/instances/{history['running_instance']['id']}/timeline")
     assert timeline["total_steps"] == 6
+
+
+async def test_a_fork_right_after_the_first_ping_leaves_the_child_whole(gateway_url: str, mine: Calls) -> None:
+    """The sender's thread builds its first client then."""
+    for delay in (0, 0.002, 0.005, 0.01, 0.02, 0.04):
+        workflow_id = new_id()
+        program = f"""
+import os, time
+from pingpulse import PingPulse
+pulse = PingPulse()
+pulse.later.stage("{workflow_id}", 1, start=True)
+until = time.monotonic() + {delay}
+while time.monotonic() < until: pass
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    pulse.ping_log("{workflow_id}".replace("_", "-").lower(), create=True, period_seconds=60)
+"""
+        code, output, _ = await run_program(program, gateway_url, mine.key, warnings="ignore")
+        assert (code, output) == (0, "")
+        assert await stages(mine, workflow_id) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("details", "kept"),
+    [
+        ({"payload": {"usage": 87}}, {}),
+        ({"payload": {"tool_calls": "many", "status": "failed"}}, {"status": "failed"}),
+        ({"payload": {"usage": 87}, "cost_usd": 0.5}, {"cost_usd": 0.5}),
+        ({"payload": {"text": "\x00"}, "cost_usd": -1, "error": "broken"}, {"error": "broken"}),
+    ],
+)
+async def test_a_ping_that_is_refused_for_its_payload_goes_without_it(
+    proxy: Breakable, mine: Calls, caplog: pytest.LogCaptureFixture, details: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    client, workflow_id = PingPulse(proxy.url, mine.key), new_id()
+    client.later.stage(workflow_id, 1, start=True, **details)
+    client.later.stage(workflow_id, 2)
+    assert await asyncio.to_thread(client.flush)
+    assert await stages(mine, workflow_id) == ["1", "2"]
+    *refused, taken, _ = proxy.seen
+    assert refused
+    assert json.loads(taken.body or b"{}") == kept
+    keys = [seen.headers["idempotency-key"] for seen in proxy.seen]
+    assert len(set(keys)) == len(keys)
+    assert caplog.text.count("goes without its payload. 400 invalid_request") == len(refused)
+    await asyncio.to_thread(client.close)
+
+
+async def test_a_stage_that_is_refused_for_itself_is_not_sent_again(proxy: Breakable, mine: Calls) -> None:
+    workflow_id = await mine.define("static", 2, validation_mode="strict")
+    client = PingPulse(proxy.url, mine.key)
+    client.later.stage(workflow_id, 2, kind="static", agent="ci", payload={"rows": 3})
+    assert await asyncio.to_thread(client.flush)
+    assert len(proxy.seen) == 1
+    await asyncio.to_thread(client.close)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

@@ -220,10 +220,12 @@ async def test_a_reader_that_goes_away_ends_the_job_as_ever(script: Script) -> N
         (["--pulse", "x", "--create=yes", "echo", "ran"], "--create takes no value"),
         (["--pulse", "x", "--field", "rows", "--", "echo", "ran"], "--field takes NAME=VALUE"),
         (["--pulse", "x", "--status", "ok", "--", "echo", "ran"], "there is no option --status"),
+        (["--pulse", "x", "--field", "key=v", "--", "echo", "ran"], "--field key=… cannot be sent"),
     ],
 )
 async def test_wrong_usage_runs_nothing(script: Script, arguments: list[str], message: str) -> None:
     ended = await script.run("exec", *arguments)
     assert (ended.code, ended.out) == (2, b"")
     assert ended.error.decode().startswith(f"pingpulse: {message}")
-    assert ended.error.decode().endswith("See: pingpulse exec --help\n")
+    assert ended.error.decode().endswith(" See: pingpulse exec --help\n")
+    assert "?." not in ended.error.decode()

@@ -113,6 +113,7 @@ async def test_refused_unknown_and_unreachable_have_codes_of_their_own(script: S
         (["x", "--print", "a.*b"], "--print takes the name of a field"),
         (["x", "--json", "-", "--message", "m"], "--json has it all"),
         (["x", "--finish"], "--finish is for a --process"),
+        (["x", "--field", "key=v"], "--field key=… cannot be sent"),
         (["--process", "p", "--log"], "--log is for a pulse"),
         (["--workflow", "w", "--stage", "1", "--run", "r"], "--log, --finish and --run are not for a stage"),
     ],

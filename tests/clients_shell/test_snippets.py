@@ -15,8 +15,9 @@ from tests.support.stack import Stack
 
 async def test_the_page_of_the_shell(stack: Stack, ours: Calls, tmp_path: Path) -> None:
     (tmp_path / "documents").mkdir()
-    script = program(tmp_path / "page.sh", "set -e\n" + "".join(snippets("shell.md", "sh")))
-    ended = await run("sh", str(script), cwd=tmp_path, PINGPULSE_URL=stack.url, PINGPULSE_API_KEY=stack.key)
+    there = {"http://localhost:8000": stack.url, "YOUR_KEY": stack.key}
+    script = program(tmp_path / "page.sh", "set -e\n" + put_in("".join(snippets("shell.md", "sh")), there))
+    ended = await run("sh", str(script), cwd=tmp_path)
     assert ended.code == 0, ended
     assert ended.out == b"extracted\nloaded\nnot deploying: 3\n"
     assert (tmp_path / "backup.tar").exists()

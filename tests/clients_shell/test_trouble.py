@@ -5,12 +5,14 @@ import fcntl
 import os
 import pty
 import re
+import resource
 import shutil
 import signal
 import socket
 import termios
 import time
 from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -217,6 +219,62 @@ async def test_what_is_refused_is_said_and_not_tried_again(script: Script, recei
     assert len(receiver.received) == 2
 
 
+@pytest.mark.parametrize("field", ["usage=87%", "cost_usd=much", "tool_calls=3"])
+async def test_an_end_that_is_refused_for_its_fields_is_told_without_them(
+    script: Script, ours: Calls, field: str
+) -> None:
+    pulse = new_pulse()
+    ended = await script.run(
+        "exec",
+        "--pulse",
+        pulse,
+        "--create",
+        "--field",
+        field,
+        "--field",
+        "rows=3",
+        "--",
+        "sh",
+        "-c",
+        "echo out; exit 3",
+    )
+    assert (ended.code, ended.out) == (3, b"out\n")
+    name = field.partition("=")[0]
+    assert ended.error.decode().startswith(f"pingpulse: {pulse}: left out, because it was refused: the fields: 400: ")
+    assert name in ended.error.decode()
+    assert ended.error.count(b"\n") == 1
+    start, end = await events(ours, pulse)
+    assert (start["event"], end["event"], end["error"]) == ("start", "fail", "exit code 3: out")
+    assert end["payload"]["output"] == "out\n"
+    assert "rows" not in end["payload"]
+
+
+async def test_an_end_that_is_too_large_is_told_without_output_and_fields(
+    one_script: Script, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [Answer(), Answer(413, body=b""), Answer()]
+    ended = await one_script.with_url(receiver.url("")).run(
+        "exec", "--pulse", "x", "--field", "a=b", "--", "echo", "out"
+    )
+    assert ended.error == b"pingpulse: x: left out, because it was refused: the fields and the output: 413\n"
+    _, first, second = receiver.received
+    assert (first.json["output"], first.json["a"]) == ("out\n", "b")
+    assert set(second.json) == {"exit_code", "duration_ms", "host"}
+    assert first.target == second.target
+    assert first.headers["idempotency-key"] != second.headers["idempotency-key"]
+
+
+async def test_an_end_that_is_refused_for_its_stage_is_not_told_again(
+    one_script: Script, receiver: HttpReceiver
+) -> None:
+    receiver.answers = [Answer(), Answer(400, body=b'{"code":"stage_missed","detail":"Not yet."}')]
+    ended = await one_script.with_url(receiver.url("")).run(
+        "exec", "--pulse", "x", "--field", "a=b", "--", "echo", "out"
+    )
+    assert b"could not be told: 400: Not yet." in ended.error
+    assert len(receiver.received) == 2
+
+
 async def test_a_redirect_is_not_followed_with_the_key(script: Script, receiver: HttpReceiver) -> None:
     receiver.answers = [Answer(301, {"Location": receiver.url("/elsewhere")})]
     ended = await script.with_url(receiver.url("")).run("ping", "x")
@@ -258,6 +316,66 @@ async def test_without_a_place_for_files_the_job_runs_and_its_end_is_told(script
     assert (ended.code, ended.out) == (3, b"out\n")
     assert b"the output is not sent" in ended.error
     assert [ping["event"] for ping in await events(ours, pulse)] == ["start", "fail"]
+
+
+def no_room_beyond(size: int) -> Callable[[], None]:
+    """For a process whose files can have so many bytes: what a full disk does, too, it fails to write more."""
+
+    def limit() -> None:
+        heed_signals()
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return limit
+
+
+@pytest.mark.parametrize(("size", "is_body_kept"), [(6000, True), (2000, True), (20, False), (0, False)])
+async def test_where_a_disk_is_full_the_end_is_told_with_what_there_is_room_for(
+    script: Script, ours: Calls, size: int, is_body_kept: bool
+) -> None:
+    pulse = new_pulse()
+    job = "yes out | head -c 9000; exit 3"
+    ended = await script.run(
+        "exec",
+        "--pulse",
+        pulse,
+        "--create",
+        "--field",
+        "rows=3",
+        "--",
+        "sh",
+        "-c",
+        job,
+        preexec_fn=no_room_beyond(size),
+    )
+    assert (ended.code, len(ended.out)) == (3, 9000)
+    assert b"the output is not sent." in ended.error
+    assert (b"the fields are not sent." in ended.error) is not is_body_kept
+    assert all(line.startswith(f"pingpulse: {pulse}: ") for line in ended.error.decode().splitlines())
+    start, end = await events(ours, pulse)
+    assert (start["event"], end["event"]) == ("start", "fail")
+    if is_body_kept:
+        assert (end["payload"]["exit_code"], end["payload"]["rows"], end["error"]) == (3, 3, "exit code 3")
+        assert "output" not in end["payload"]
+
+
+async def test_where_a_disk_is_full_a_run_of_a_process_ends_itself(script: Script, ours: Calls) -> None:
+    hook = (await ours.post("/api/process-hooks", {"name": "ETL", "expected_seconds": 60}, 201))["id"]
+    ended = await script.run("exec", "--process", hook, "--", "true", preexec_fn=no_room_beyond(20))
+    assert (ended.code, ended.error) == (0, b"")
+    assert [run["status"] for run in (await ours.get(f"/api/process-hooks/{hook}/runs"))["runs"]] == ["finished"]
+
+
+async def test_a_ping_that_there_is_no_room_for_says_so(script: Script, receiver: HttpReceiver) -> None:
+    there = script.with_url(receiver.url(""))
+    (script.home / "body.json").write_text('{"text": "' + "x" * 5000 + '"}')
+    full = no_room_beyond(100)
+    for arguments in (["--field", "text=" + "x" * 200], ["--json", "body.json"], ["--json", "-"]):
+        ended = await there.run("ping", "x", *arguments, stdin=b'{"a": "' + b"x" * 5000 + b'"}', preexec_fn=full)
+        assert (ended.code, ended.out) == (4, b"")
+        assert re.fullmatch(rb"pingpulse: what is to be sent could not be written below .*\n", ended.error)
+    assert receiver.received == []
+    assert await there.good("ping", "x", preexec_fn=no_room_beyond(0)) == ""
 
 
 async def test_without_curl_the_job_runs(script: Script, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ LINES = [
         {"typical_usd": Decimal("0.50")},
         charge("1.51"),
         Rule.ANOMALY,
-        "instance/d12345678/anomaly/pause",
+        "instance/d12345678/anomaly/3/1/pause",
         "Instance cost $1.51 is unusual: instances of this workflow typically cost $0.50, and up to $1.50 is let pass",
     ),
     (

@@ -19,11 +19,16 @@ from domain.sloppy import (
     moment_of,
     number_of,
     object_of,
+    says_nothing,
     text_of,
 )
 
 AT = datetime(2026, 1, 15, 9, 30, 4, tzinfo=UTC)
 HALF = AT.replace(microsecond=500_000)
+
+moments = st.datetimes(
+    EARLIEST.replace(tzinfo=None), (LATEST - timedelta(days=1)).replace(tzinfo=None), timezones=st.just(UTC)
+)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +60,23 @@ HALF = AT.replace(microsecond=500_000)
         ("Thu, 15 Jan 2026 10:30:04 +0100", AT),
         ("Thu Jan 15 2026 10:30:04 GMT+0100 (Central European Standard Time)", AT),
         ("Thu Jan 15 2026 09:30:04 GMT+0000", AT),
+        ("15 Jan 2026 10:30:04 +0100 (CET)", AT),
+        ("Thursday, 15-Jan-26 09:30:04 GMT", AT),
+        ("Thu Jan 15 09:30:04 2026", AT),
+        ("Thu Jan 15 09:30:04 UTC 2026", AT),
+        ("Thu, 15 Jan 2026 04:30:04 EST", AT),
+        ("Jan 15, 2026, 9:30:04 AM", AT),
+        ("Jan 15, 2026, 9:30:04\u202fAM", AT),
+        ("Jan 15, 2026, 9:30:04.5 am UTC", HALF),
+        ("2026-01-15 09:30:04 AM", AT),
+        ("January 15, 2026 at 12:30:04 PM GMT+3", AT),
+        ("15 Jan 2026 11:30:04 +2", AT),
+        ("2026-01-15T11:30:04+2", AT),
+        ("15 Jan 2026 11:30:04 UTC+02:00", AT),
+        ("Nov 22, 2026, 8:00:00 PM", datetime(2026, 11, 22, 20, tzinfo=UTC)),
+        ("22 Nov 2026 08:00 PM", datetime(2026, 11, 22, 20, tzinfo=UTC)),
+        ("22 Nov 2026 12:30 AM", datetime(2026, 11, 22, 0, 30, tzinfo=UTC)),
+        ("22 Nov 2026 12:30 p.m.", datetime(2026, 11, 22, 12, 30, tzinfo=UTC)),
         (1768469404, AT),
         (1768469404.5, HALF),
         ("1768469404", AT),
@@ -75,11 +97,36 @@ def test_a_time(sent: Any, meant: datetime) -> None:
     "sent",
     ["yesterday", "15/01/2026", "01/02/2026 10:00", "10:30", "2026-13-01", "2026-01-15T25:00:00Z", "2026-01", "T",
      "[x]", True, False, [], {}, ["2026-01-15"], "{{ $now }}", "2026-01-15T09:30:04+99:00", "\ud800", "\x00", "now()",
-     math.inf, math.nan, 10**400, "9" * 400, "1e999", "Thu, 99 Jan 2026 10:30:04 +0100", ","],
+     math.inf, math.nan, 10**400, "9" * 400, "1e999", "Thu, 99 Jan 2026 10:30:04 +0100", ",",
+     "15 Jan 2026 20:00 PM", "12:30 AM", "15 Foo 2026 10:00", "01/02/2026 8:00 PM", "15 Jan 2026 10:00 +99:00",
+     "Z[" * 50_000, " (" * 50_000],
 )  # fmt: skip
 def test_no_time(sent: Any) -> None:
     with pytest.raises(ValueError, match="is not a time"):
         moment_of(sent)
+
+
+@pytest.mark.parametrize(
+    "day", ["22 Nov 2026 20:00", "Nov 22, 2026, 8:00 PM", "2026-11-22 20:00:00", "2026-11-22T20:00"]
+)
+@pytest.mark.parametrize(
+    "zone", [" CET", " IST", " CEST", " Europe/Berlin", "[Europe/Berlin]", " [Europe/Berlin]", " Etc/GMT+2", " EST+2"]
+)
+def test_a_time_of_a_zone_that_is_not_known_is_not_taken_for_utc(day: str, zone: str) -> None:
+    with pytest.raises(ValueError, match="has a time zone that is not known; send ISO 8601"):
+        moment_of(day + zone)
+
+
+@given(moments)
+def test_a_time_by_the_clock_of_12_hours_is_that_of_24(at: datetime) -> None:
+    whole = at.replace(microsecond=0)
+    for form in (
+        "%b %d, %Y, %I:%M:%S %p",
+        "%d %B %Y %I:%M:%S%p UTC",
+        "%Y-%m-%d %I:%M:%S %p",
+        "%a, %b %d %Y %I:%M:%S %p",
+    ):
+        assert moment_of(at.strftime(form)) == whole
 
 
 @pytest.mark.parametrize(
@@ -92,9 +139,6 @@ def test_a_time_that_no_run_has(sent: Any) -> None:
         moment_of(sent)
 
 
-moments = st.datetimes(
-    EARLIEST.replace(tzinfo=None), (LATEST - timedelta(days=1)).replace(tzinfo=None), timezones=st.just(UTC)
-)
 offsets = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
 
@@ -219,6 +263,9 @@ def test_no_object(sent: Any) -> None:
     [
         (" disk full ", "disk full"),
         ({"message": "disk full", "stack": "…"}, "disk full"),
+        ('{"message":"inner"}', "inner"),
+        ('{"message":null,"code":5}', '{"message":null,"code":5}'),
+        ("{no JSON", "{no JSON"),
         ({"message": "", "code": 5}, '{"message": "", "code": 5}'),
         (["a", 1], '["a", 1]'),
         (429, "429"),
@@ -226,3 +273,13 @@ def test_no_object(sent: Any) -> None:
 )
 def test_a_message(sent: Any, meant: str) -> None:
     assert message_of(sent) == meant
+
+
+@pytest.mark.parametrize("sent", [None, " ", "null", {}, [], False, "{}", " [] ", "false"])
+def test_what_says_nothing(sent: Any) -> None:
+    assert says_nothing(sent)
+
+
+@pytest.mark.parametrize("sent", [0, True, "0", {"a": None}, [0], "no"])
+def test_what_says_something(sent: Any) -> None:
+    assert not says_nothing(sent)

@@ -97,6 +97,7 @@ async def test_foreign_hosts_and_origins_are_refused(tmp_path: Path, stack: Stac
         port = httpx.URL(server.url).port
         assert posts(server.url) == {200}
         assert posts(server.url, Host=f"localhost:{port}", Origin=f"http://localhost:{port}") == {200}
+        assert posts(server.url, Host=f"LocalHost:{port}") == {200}
         assert posts(server.url, Host="evil.example") == {421}
         assert posts(server.url, Host=f"evil.example:{port}") == {421}
         assert posts(server.url, Origin="https://evil.example") == {403}
@@ -120,12 +121,15 @@ async def test_a_header_that_is_no_key_does_not_fall_back_to_the_servers_own(
     async with http_server(tmp_path, stack.url, mine.key) as server:
         for said in ("Basic YTpi", "Bearer", "Bearer two words", mine.key):
             assert posts(server.url, Authorization=said) == {401}
-        for name in ("X_Forwarded_For", "Forwarded", "X_Real_IP"):
+        for name in (
+            *("X_Forwarded_For", "Forwarded", "X_Real_IP", "Via", "CF_Connecting_IP"),
+            *("X_Forwarded_Proto", "X_Forwarded_Host", "X_Forwarded_Port", "X_Forwarded_Server"),
+        ):
             assert posts(server.url, **{name: "192.0.2.1"}) == {401}
 
 
 async def test_behind_a_proxy_the_servers_own_key_is_not_used(tmp_path: Path, stack: Stack, mine: Calls) -> None:
-    async with http_server(tmp_path, stack.url, mine.key, "--allow-host", "mcp.example.com") as server:
+    async with http_server(tmp_path, stack.url, mine.key, "--allow-host", "MCP.example.com") as server:
         assert [line for line in server.lines if "PINGPULSE_API_KEY is not used" in line]
         assert posts(server.url) == {401}
         bearer = {"Authorization": f"Bearer {mine.key}"}

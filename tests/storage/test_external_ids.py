@@ -140,6 +140,14 @@ async def test_many_gateways_at_once_open_one(sessions: Sessions, account: str) 
     assert len(set(await asyncio.gather(*map(send, range(1, 9))))) == 1
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+async def test_a_blank_id_is_none(sessions: Sessions, account: str, blank: str) -> None:
+    caller = await define(sessions, account)
+    opened = [(await caller.keep(of(caller, External(blank))))[0].instance_id for _ in range(2)]
+    assert opened[0] != opened[1]
+    assert (await instance(caller, opened[0])).external_id is None
+
+
 async def test_the_short_way_does_not_know_them(sessions: Sessions, account: str) -> None:
     caller, shortcuts = await define(sessions, account), Shortcuts()
     traced = of(caller, External("trace"), "1", start=True)

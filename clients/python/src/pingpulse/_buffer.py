@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
 
@@ -17,7 +18,7 @@ from pingpulse._retries import Attempts, Policy
 from pingpulse._settings import Settings
 from pingpulse._transport import Transport
 from pingpulse._wire import Call
-from pingpulse.errors import PingPulseError
+from pingpulse.errors import InvalidRequest, PayloadTooLarge, PingPulseError
 
 IDLE_SECONDS = 5.0
 """After which the thread ends; the next ping starts another. Buffers that nobody uses any more can go then."""
@@ -182,6 +183,10 @@ class Buffer:
                 pending.answered(self._attempt(call, give_up_at))
                 return
             except PingPulseError as error:
+                if (request := call.request.saying_less()) is not None and _is_about_the_body(error):
+                    log.warning("A ping to %s goes without its payload. %s", pending.name, error)
+                    call = replace(call, request=request)
+                    continue
                 pause = attempts.pause_after(error, time.monotonic())
                 if pause is None or (give_up_at is not None and time.monotonic() >= give_up_at):
                     raise
@@ -212,6 +217,13 @@ class Buffer:
                 if now >= until:
                     return
                 self._changed.wait(until - now)
+
+
+def _is_about_the_body(error: PingPulseError) -> bool:
+    """Whether a ping that was refused may be taken if it says less. A stage that is not due is refused for itself."""
+    if isinstance(error, PayloadTooLarge):
+        return True
+    return isinstance(error, InvalidRequest) and error.code in ("invalid_request", "http_400")
 
 
 def _flush_all() -> None:

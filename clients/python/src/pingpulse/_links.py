@@ -83,7 +83,8 @@ class Pending(Generic[T]):
 
     @property
     def size_bytes(self) -> int:
-        return len(self.call.request.body or b"")
+        request = self.call.request
+        return sum(len(body or b"") for body in (request.body, *request.lesser_bodies))
 
     @property
     def name(self) -> str:

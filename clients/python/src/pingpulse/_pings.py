@@ -129,10 +129,8 @@ def process_ping(
     said: dict[str, Any] = dict(details)
     query: dict[str, str] = {}
     _put(query, "run_id", said.pop("run_id", None))
-    payload = said.pop("payload", None)
-    said["payload"] = {"metadata": payload} if payload is not None else None
     address = f"/phk/{segment(hook)}/{event}"
-    return Call(_request(address, query, _RUN_BLANKS, said, lenient), partial(parse, ProcessAnswer))
+    return Call(_request(address, query, _RUN_BLANKS, said, lenient, "metadata"), partial(parse, ProcessAnswer))
 
 
 def with_message(details: PulseDetails, message: str | None) -> PulseDetails:
@@ -143,12 +141,22 @@ def with_message(details: PulseDetails, message: str | None) -> PulseDetails:
 
 
 def _request(
-    address: str, query: dict[str, str], blanks: Mapping[str, str], said: dict[str, Any], lenient: bool
+    address: str,
+    query: dict[str, str],
+    blanks: Mapping[str, str],
+    said: dict[str, Any],
+    lenient: bool,
+    inner: str | None = None,
 ) -> Request:
+    """`inner` is the member that the payload becomes; without it, the payload's members are the body's own."""
     key = said.pop("idempotency_key", None) or uuid4().hex
     _put(query, "agent", said.pop("agent", None))
     payload = said.pop("payload", None)
+    outcome = _outcome(payload)
+    if inner is not None and payload is not None:
+        payload = {inner: payload}
     members = _members(said, lenient)
+    lesser: tuple[bytes | None, ...] = ()
     try:
         body = _body(payload, members)
     except PayloadError as error:
@@ -156,15 +164,37 @@ def _request(
             raise
         # How it went is what matters.
         log.warning("A ping to %s goes without its payload. %s", address, error)
-        essential: dict[str, Any] = {
-            name: members[name] for name in ("status", "error", "duration_ms") if name in members
-        }
-        payload, body = None, _body(None, essential)
+        payload, body = None, _body(None, {**outcome, **_essential(members)})
+    else:
+        if lenient:
+            lesser = _lesser_bodies(body, {**outcome, **members}, {**outcome, **_essential(members)})
     # A parameter in the query comes before one in the body, which then stays in the payload.
     for name, blank in {**_COMMON_BLANKS, **blanks}.items():
         if name in (payload or {}):
             query.setdefault(name, blank)
-    return Request("POST", address, query, body, key)
+    return Request("POST", address, query, body, key, lesser_bodies=lesser)
+
+
+def _outcome(payload: object) -> dict[str, Any]:
+    """What a payload says of how it went, which counts even where the rest of it cannot be sent."""
+    if not isinstance(payload, Mapping):
+        return {}
+    said = {name: payload.get(name) for name in ("status", "exit_code", "error")}
+    return {
+        name: clean(value) if isinstance(value, str) else value
+        for name, value in said.items()
+        if isinstance(value, str | int)
+    }
+
+
+def _essential(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: members[name] for name in ("status", "error", "duration_ms") if name in members}
+
+
+def _lesser_bodies(body: bytes | None, *documents: Mapping[str, Any]) -> tuple[bytes | None, ...]:
+    """The documents as bodies, each of which says less than the one before."""
+    bodies = [body, *(_body(None, document) for document in documents)]
+    return tuple(lesser for before, lesser in zip(bodies, bodies[1:], strict=False) if lesser != before)
 
 
 def _members(said: Mapping[str, Any], lenient: bool) -> dict[str, Any]:

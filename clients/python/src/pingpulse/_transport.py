@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import encodings.idna  # noqa: F401  (see _building)
 import os
 import threading
 import time
@@ -22,6 +23,10 @@ T = TypeVar("T")
 
 _USER_AGENT = f"pingpulse-client httpx/{httpx.__version__}"
 _MOMENT = 0.05
+
+_building = threading.RLock()
+"""Held while a client is built, and by forks: httpx imports much of itself then, and the child of a fork in between
+would keep modules that are half imported, for ever. `encodings.idna` is what sockets would import at the first use."""
 
 
 def _options(settings: Settings) -> dict[str, Any]:
@@ -63,12 +68,13 @@ _transports: WeakSet[Transport] = WeakSet()
 
 
 def _forget_all() -> None:
+    _building.release()
     for transport in list(_transports):
         transport.forget()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+    os.register_at_fork(before=_building.acquire, after_in_parent=_building.release, after_in_child=_forget_all)
 
 
 class Transport:
@@ -114,7 +120,8 @@ class Transport:
     def _http(self) -> httpx.Client:
         with self._lock:
             if self._client is None:
-                self._client = httpx.Client(**_options(self._settings))
+                with _building:
+                    self._client = httpx.Client(**_options(self._settings))
             return self._client
 
 
@@ -156,5 +163,6 @@ class AsyncTransport:
             self._process, self._clients = os.getpid(), WeakKeyDictionary()
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
-            self._clients[loop] = httpx.AsyncClient(**_options(self._settings))
+            with _building:
+                self._clients[loop] = httpx.AsyncClient(**_options(self._settings))
         return self._clients[loop]

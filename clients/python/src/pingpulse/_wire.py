@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from http.client import responses as phrases
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
+from uuid import uuid4
 
 from pingpulse.errors import FieldProblem, PayloadError, UnexpectedAnswer, error_class
 
@@ -26,7 +27,8 @@ _KNOWN = frozenset({"type", "title", "status", "detail", "code", "errors", "retr
 
 @dataclass(frozen=True)
 class Request:
-    """`extra_seconds` is how much longer than usual the answer may take."""
+    """`extra_seconds` is how much longer than usual the answer may take. `lesser_bodies` say less and less: what may be
+    sent instead if the body is refused."""
 
     method: str
     path: str
@@ -34,6 +36,7 @@ class Request:
     body: bytes | None = None
     idempotency_key: str | None = None
     extra_seconds: float = 0.0
+    lesser_bodies: tuple[bytes | None, ...] = ()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -46,6 +49,14 @@ class Request:
 
     def with_query(self, **more: str) -> Request:
         return replace(self, query={**self.query, **more})
+
+    def saying_less(self) -> Request | None:
+        """The request with the next of its lesser bodies; None if there is none. It is another request, with an
+        idempotency key of its own: with the old one, the answer would be the old refusal."""
+        if not self.lesser_bodies:
+            return None
+        body, *rest = self.lesser_bodies
+        return replace(self, body=body, lesser_bodies=tuple(rest), idempotency_key=uuid4().hex)
 
 
 @dataclass(frozen=True)
