@@ -9,7 +9,12 @@ async def test_a_dynamic_run_from_start_to_end(stack: Stack) -> None:
         await client.get("/dhk/smoke", params={"stagePath": "2.1", "stagename": "Train"})
         tree = await client.get("/dhk/smoke/tree")
         assert tree.json() == {"1": {"status": "healthy"}, "2.1": {"status": "healthy", "stage_name": "Train"}}
-        assert tree.headers["X-PingPulse-Source"] == "temporal"
+
+        async def is_told_by_temporal() -> bool:
+            return (await client.get("/dhk/smoke/tree")).headers["X-PingPulse-Source"] == "temporal"
+
+        # The journal tells the tree while Temporal takes longer than it may, as on a busy machine.
+        await until(is_told_by_temporal)
         await client.get("/dhk/smoke", params={"stagePath": "3", "final": "yes"})
 
         async def is_completed() -> bool:
