@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -14,7 +15,7 @@ from pingpulse.models import ProcessAnswer, StageAnswer
 T = TypeVar("T")
 
 
-class Link:
+class Link(ABC):
     """The id of a run, None until it is known. Blocking senders take turns until then, so that only one opens it."""
 
     def __init__(self, id_: str | None = None) -> None:
@@ -22,13 +23,13 @@ class Link:
         self.turn = threading.Lock()
         self.async_turn = asyncio.Lock()
 
+    @abstractmethod
     def address(self, request: Request) -> Request | None:
         """The request, to the right run; None if it cannot be sent any more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answered(self, answer: Any) -> None:
         """Learns the id from an answer."""
-        raise NotImplementedError
 
 
 class InstanceLink(Link):
