@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from api.approval_page import routes as approval_page
 from api.approval_page.visitors import make_links
+from api.dashboard.routers import DASHBOARD
 from api.delivery import Temporal
 from api.errors import install_error_handlers
 from api.gateway import Gateway
@@ -137,7 +138,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.routes[:0] = pings.ping_routes()
     # A redirect would lose the pings of every curl without -L, and pass keys on to wherever Host says.
     app.router.redirect_slashes = False
-    for module in ROUTERS:
+    for module in (*ROUTERS, *DASHBOARD):
         app.include_router(module.router)
     app.add_middleware(GatewayMiddleware, log_pings=settings.log_level == "debug")
     return app

@@ -20,7 +20,9 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from api import otlp
-from api.approval_page.rendering import PREFIX, error_page
+from api.approval_page.rendering import PREFIX
+from api.approval_page.rendering import error_page as approval_error_page
+from api.dashboard.errors import error_page, is_for_people
 from domain.errors import (
     Conflict,
     DomainError,
@@ -129,8 +131,10 @@ def error_response(scope: Scope, error: DomainError, headers: Mapping[str, str] 
     """The answer to a request: a page where people read it, and OTLP's own where that is spoken."""
     if scope["path"] == otlp.TRACES:
         response = otlp.failure(error, Headers(scope=scope).get("content-type", ""))
+    elif scope["path"].startswith(PREFIX):
+        response = approval_error_page(error)
     else:
-        response = error_page(error) if scope["path"].startswith(PREFIX) else _problem_response(error)
+        response = error_page(scope, error) if is_for_people(scope) else _problem_response(error)
     response.headers.update(headers or {})
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="pingpulse"'

@@ -19,6 +19,7 @@ from api.delivery import Temporal
 from api.following import Follower
 from api.housekeeping import Housekeeping
 from api.journal import Journal
+from api.live import LiveWatch
 from api.pricing import Pricing
 from config.clock import utc_now
 from config.settings import Settings
@@ -89,6 +90,8 @@ class Gateway:
         self._joining = JoiningConnection(database_url, self.id)
         self.approval_watch = ApprovalWatch(database_url)
         self.approval_watch.start()
+        self.live = LiveWatch(self._sessions)
+        self.live.start()
         self.journal = Journal(self._sessions, self.id, self._joining, self._kept, utc_now)
         self._housekeeping = Housekeeping(
             self._sessions, self.courier, self.temporal, self.follower, self.id, lambda: self.journal.is_refusing
@@ -102,10 +105,12 @@ class Gateway:
     def release(self) -> None:
         """Answers those who wait for something to happen; from now on nobody does. For use before `stop`."""
         self.approval_watch.release()
+        self.live.release()
 
     async def stop(self) -> None:
         """Delivers what it holds, for a few seconds, and leaves the rest to the others."""
         await self.approval_watch.stop()
+        await self.live.stop()
         await self.courier.drain(DRAIN_SECONDS)
         await self.follower.finish(DRAIN_SECONDS)
         for task in self._tasks:

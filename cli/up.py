@@ -79,7 +79,7 @@ class Stack:
             first = await create_first_identity(self._database_url)
         with self._step("worker and gateway"):
             await self._start_worker_and_gateway()
-        return Started(self._settings, first, self._temporal_ui_url, time.monotonic() - begun)
+        return Started(self._settings, first, self._settings.temporal_ui_url, time.monotonic() - begun)
 
     def hurry(self) -> None:
         self._supervisor.hurry()
@@ -102,6 +102,8 @@ class Stack:
             ]
         names = ("port", "temporal_port", "temporal_ui_port")
         self._update(**dict(zip(names, claim_ports(*wanted), strict=False)))
+        if self._starts_temporal and self._settings.temporal_ui_url is None:
+            self._update(temporal_ui_url=f"http://localhost:{self._settings.temporal_ui_port}")
         # What callers and mails are shown, too: not the address that only this machine uses.
         self._update(public_url=self._settings.base_url)
 
@@ -174,17 +176,13 @@ class Stack:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._settings.host, self._settings.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self._settings.port}"
 
-    @property
-    def _temporal_ui_url(self) -> str | None:
-        return f"http://localhost:{self._settings.temporal_ui_port}" if self._starts_temporal else None
-
     def _note_runtime(self) -> None:
         settings = self._settings
         self._data_dir.write_runtime(
             Runtime(
                 pid=os.getpid(),
                 gateway_url=self._local_url,
-                temporal_ui_url=self._temporal_ui_url,
+                temporal_ui_url=self._settings.temporal_ui_url,
                 temporal_address=settings.temporal_address if self._starts_temporal else None,
                 database_url=self._postgres.url if self._postgres else None,
                 children=self._supervisor.pids,

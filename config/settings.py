@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     temporal_port: int = Field(7233, ge=0, le=65535, description="Port of the dev server that `up` starts.")
     temporal_ui_port: int = Field(8233, ge=0, le=65535, description="Port of the dev server's UI.")
 
+    temporal_ui_url: str | None = Field(None, description="Temporal's own pages, for links to them; `up` sets it.")
+
     secret_key: SecretStr | None = Field(
         None,
         description="Signs sessions, encrypts channels; 32 characters or more, the same in all gateways and workers.",

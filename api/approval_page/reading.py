@@ -3,13 +3,12 @@
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from api.errors import UnsupportedMediaType
+from api.forms import read_fields
 from domain.approvals import Ballot, Decision
-from domain.errors import CsrfFailed, InvalidRequest
+from domain.errors import InvalidRequest
 from storage.approvals import Approval
 
 MAX_FIELDS: Final = 200
@@ -21,24 +20,8 @@ Form = Mapping[str, str]
 
 
 async def read_form(request: Request) -> Form:
-    """The fields, the last of each name, with the ends of their lines as everywhere.
-
-    Raises CsrfFailed for a form on another site, UnsupportedMediaType, and InvalidRequest for what is no text.
-    """
-    # Browsers send `Origin: null` with this form, because the page wants no referrer; this header says more anyway.
-    if request.headers.get("sec-fetch-site") == "cross-site":
-        raise CsrfFailed("This came from another site, so nothing was done. Decide on the page itself.")
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/x-www-form-urlencoded":
-        raise UnsupportedMediaType("Only the form on the page is understood here.")
-    body = await request.body()
-    try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
-    except ValueError:
-        raise InvalidRequest("What was sent is not text in UTF-8, or has too many fields. Nothing was done.") from None
-    if any("\x00" in text for field in fields for text in field):
-        raise InvalidRequest("What was sent holds NUL characters, which cannot be kept. Nothing was done.")
-    return {name: value.replace("\r\n", "\n").replace("\r", "\n") for name, value in fields}
+    """The fields, the last of each name. Raises what `api.forms.read_fields` raises."""
+    return dict(await read_fields(request, MAX_FIELDS))
 
 
 def read_decision(action: str, approval: Approval) -> tuple[Decision, str | None] | None:

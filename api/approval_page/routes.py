@@ -12,10 +12,11 @@ from starlette.responses import Response
 from activities.approval_links import TOKEN
 from api.approval_page import actions
 from api.approval_page.reading import MAX_NOTES, Form, read_form
-from api.approval_page.rendering import page, refused, see, words
+from api.approval_page.rendering import page, see
 from api.approval_page.views import Look, Part, Said, standing_now
 from api.approval_page.visitors import NOTHING_HERE, Visitor, visitor_of
 from api.deps import get_limiter, get_sessions
+from api.html import refused, words
 from api.security.login import log_in
 from config.clock import utc_now
 from domain.accounts import MAX_PASSWORD_LENGTH

@@ -1,0 +1,64 @@
+"""What a form sent, and how it becomes what the JSON API takes."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from api.errors import invalid_request
+from domain.durations import parse_duration
+from domain.errors import InvalidRequest
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Form:
+    """The fields as they were sent; a name may have come several times."""
+
+    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in fields:
+            self._values.setdefault(name, []).append(value)
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def get(self, name: str, default: str = "") -> str:
+        """The last of this name, as it was sent."""
+        return self._values[name][-1] if name in self._values else default
+
+    def text(self, name: str) -> str | None:
+        """Without surrounding blanks; None if that leaves nothing."""
+        return self.get(name).strip() or None
+
+    def all(self, name: str) -> list[str]:
+        """What was ticked, or every field of a row of fields."""
+        return list(self._values.get(name, ()))
+
+    def ticked(self, name: str) -> bool:
+        return name in self._values
+
+    def words(self, name: str) -> list[str]:
+        """Of a field that takes several, divided by commas or line breaks."""
+        return [word for word in (part.strip() for part in self.get(name).replace("\n", ",").split(",")) if word]
+
+    def seconds(self, name: str) -> float | None:
+        """A duration as people write it: "90", "5m", "1h 30m". Raises InvalidRequest."""
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            return parse_duration(text)
+        except InvalidRequest as error:
+            raise InvalidRequest.of_field(name, error.fields[0].message if error.fields else error.message) from None
+
+
+def build(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """What the JSON API takes, of what a form says. Raises InvalidRequest that names the fields, as the API would."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise invalid_request(error.errors()) from None
