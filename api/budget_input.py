@@ -1,6 +1,7 @@
 """Budgets as they are asked for."""
 
 import json
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from api.approval_input import Email
 from domain.budgets import Action, Budget
@@ -19,14 +20,28 @@ MAX_MULTIPLIER: Final = 1_000_000
 MAX_COUNT: Final = 1_000_000_000
 MAX_APPROVERS: Final = 50
 
+_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _DOLLARS: Final = f"US dollars: more than 0, at most {MAX_COST_USD:,}, with at most {MAX_COST_DECIMALS} decimals."
+
+
+def _plain(value: object) -> object:
+    """Python reads more as a number than people write."""
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        raise ValueError("must be a number such as 12.50")
+    return value
+
 
 # Normalized, because lines are told apart by their amounts: 5.00 is no other limit than 5.
 Limit = Annotated[
-    Decimal, Field(gt=0, le=MAX_COST_USD, decimal_places=MAX_COST_DECIMALS), AfterValidator(Decimal.normalize)
+    Decimal,
+    Field(gt=0, le=MAX_COST_USD, decimal_places=MAX_COST_DECIMALS),
+    AfterValidator(Decimal.normalize),
+    BeforeValidator(_plain),
 ]
-Floor = Annotated[Decimal, Field(ge=0, le=MAX_COST_USD, decimal_places=MAX_COST_DECIMALS)]
-Multiplier = Annotated[Decimal, Field(gt=1, le=MAX_MULTIPLIER, decimal_places=MAX_COST_DECIMALS)]
+Floor = Annotated[Decimal, Field(ge=0, le=MAX_COST_USD, decimal_places=MAX_COST_DECIMALS), BeforeValidator(_plain)]
+Multiplier = Annotated[
+    Decimal, Field(gt=1, le=MAX_MULTIPLIER, decimal_places=MAX_COST_DECIMALS), BeforeValidator(_plain)
+]
 Count = Annotated[StrictInt, Field(ge=1, le=MAX_COUNT)]
 
 

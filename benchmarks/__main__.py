@@ -37,6 +37,8 @@ def main() -> None:
         costed=1_000_000,
         steps=10_000,
         compared=2_000,
+        shown=10_000,
+        stages=2_000,
     )
     if arguments.quick:
         extent = Extent(
@@ -56,6 +58,8 @@ def main() -> None:
             costed=10_000,
             steps=1_000,
             compared=100,
+            shown=500,
+            stages=100,
         )
     if arguments.open is not None:
         extent = replace(extent, open=arguments.open)

@@ -44,7 +44,8 @@ class Extent:
 
     `approvals` are pending, polled and waited for, `waiting_seconds` at a time; `decisions` of others are made, and
     `expiring` come to their deadline at once. `costed` are pings whose costs are reported. `steps` are those of the run
-    whose timeline is paged, `compared` those of each of two that are compared.
+    whose timeline is paged, `compared` those of each of two that are compared. `shown` are instances behind the pages
+    of the dashboard, `stages` those of one of them.
     """
 
     rounds: int
@@ -63,6 +64,8 @@ class Extent:
     costed: int
     steps: int
     compared: int
+    shown: int
+    stages: int
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from benchmarks import approvals, budgets, costs, due, instances, many, pulses, storm, travel, trees
+from benchmarks import approvals, budgets, costs, due, instances, many, pages, pulses, storm, travel, trees
 from benchmarks.figures import Extent, Findings
 from benchmarks.pings import Tell
 from benchmarks.stack import Stack, running_stack
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[Stack, Extent, Tell], Awaitable[Findings]]] = {
     "costs": costs.measure,
     "budgets": budgets.measure,
     "travel": travel.measure,
+    "pages": pages.measure,
 }
 
 

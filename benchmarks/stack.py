@@ -24,7 +24,7 @@ from benchmarks.load import Answers, Load
 from benchmarks.services import Services
 from benchmarks.waiting import BenchmarkError
 from cli.environment import child_environment
-from cli.identities import create_first_identity
+from cli.identities import FirstIdentity, create_first_identity
 from cli.ports import claim_ports
 from cli.postgres import EmbeddedPostgres
 from cli.probes import answers_ok, pollers_since, temporal_client
@@ -39,12 +39,17 @@ UNLIMITED = 100_000_000
 
 @dataclass(frozen=True)
 class Stack:
-    """A gateway that runs; `key` is an API key with full scope."""
+    """A gateway that runs; `first` is who owns its only account."""
 
     port: int
-    key: str
+    first: FirstIdentity
     services: Services
     database: AsyncConnection[tuple[Any, ...]]
+
+    @property
+    def key(self) -> str:
+        """An API key with full scope."""
+        return self.first.key
 
     async def load(
         self,
@@ -178,7 +183,7 @@ async def running_stack(profile: Path | None = None) -> AsyncIterator[Stack]:
             for service in await _own_services(settings, directory, profile):
                 await services.start(service)
             async with await AsyncConnection.connect(postgres.url, autocommit=True) as database:
-                yield Stack(ports[0], first.key, services, database)
+                yield Stack(ports[0], first, services, database)
         finally:
             await services.stop_all()
             postgres.clean_up()

@@ -169,6 +169,7 @@ async def read_instance(instance_id: Text, session: SnapshotDep, principal: Prin
         **lineage_document(row),
         "imported_from": imported_from(row),
         "closes_at": in_utc(closes_at) if closes_at is not None else None,
+        "budget_limit_usd": float(row.budget_limit_usd) if row.budget_limit_usd is not None else None,
         **await reported_document(session, row),
         "correlated_instances": await correlated_document(session, row),
         "transitions": transitions,

@@ -56,7 +56,16 @@ async def test_what_is_named_is_changed(mine: Calls) -> None:
     [
         *(
             ({"time_zone": wrong}, "time_zone")
-            for wrong in ("Mars/Olympus", "europe/berlin", "localtime", "../../etc/passwd", "Europe", "UTC ", "+01:00")
+            for wrong in (
+                "Mars/Olympus",
+                "europe/berlin",
+                "localtime",
+                "Factory",
+                "../../etc/passwd",
+                "Europe",
+                "UTC ",
+                "+01:00",
+            )
         ),
         *(({"time_zone": wrong}, "time_zone") for wrong in ("", None, 1, "a\x00", "A" * 65, ["UTC"])),
         *(({"name": wrong}, "name") for wrong in ("", None, 1, "a\x00", "n" * 201)),

@@ -65,6 +65,7 @@ async def test_a_raised_limit_is_the_next_line(ours: Calls) -> None:
     beyond = await spend(ours, workflow_id, "4", "0.01")
     assert (beyond["workflow_status"], beyond["budget"]["alert_type"]) == ("paused", "budget_exceeded")
     assert (await resume(ours, instance_id, budget_limit_usd=150.5))["status"] == "running"
+    assert (await ours.instance(instance_id))["budget_limit_usd"] == 150.5
     assert (await spend(ours, workflow_id, "5", 100))["workflow_status"] == "running"
     other = await spend(ours, workflow_id, "1", "1.01", start="yes")
     assert other["workflow_status"] == "paused"
@@ -79,7 +80,8 @@ async def test_a_raised_limit_is_the_next_line(ours: Calls) -> None:
         ("1.1", "has cost already, $1.10"),
         (0, "greater than 0"),
         (-1, "greater than 0"),
-        ("much", "decimal"),
+        ("much", "number such as"),
+        ("1_000", "number such as"),
         (10**12, "less than or equal"),
     ],
 )
