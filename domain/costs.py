@@ -72,8 +72,8 @@ def zone_of(name: str) -> tzinfo:
 
 def check_zone(name: str) -> None:
     """Raises InvalidRequest naming `time_zone` for what is no IANA name: by one that only this host understands, such
-    as `localtime`, each process would count other days."""
-    if name == "localtime" or name not in _zones():
+    as `localtime`, each process would count other days. `Factory` is the database's own word for none."""
+    if name in ("localtime", "Factory") or name not in _zones():
         raise InvalidRequest.of_field(
             "time_zone", f'"{name[:60]}" is not known; use a name such as "UTC" or "Europe/Berlin"'
         )
