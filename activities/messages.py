@@ -15,6 +15,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.letters.base import LetterSender
+from activities.letters.invitation import InvitationSender
 from activities.senders.base import Envelope, NotNeeded, Receipt, Sender, TryLater, Undeliverable
 from domain.alerts import CHANNEL_TEST
 from domain.channels import ChannelKind
@@ -24,7 +25,7 @@ from storage import forming, messages
 from storage.alerts import told_alert
 from storage.base import Sessions, transaction
 from storage.channels import Channel
-from storage.letters import load_letter
+from storage.letters import load_invitation_letter, load_letter
 from storage.messages import Attempt, Message
 from storage.vault import Vault, VaultError
 
@@ -57,7 +58,8 @@ class _Outcome:
 
 
 class MessageActivities:
-    """`senders` by kind of channel, `letters` by what a letter is about. `base_url` is where people find PingPulse."""
+    """`senders` by kind of channel, `letters` by what a letter about an approval says, `invitations` sends those about
+    invitations. `base_url` is where people find PingPulse."""
 
     def __init__(
         self,
@@ -67,12 +69,14 @@ class MessageActivities:
         senders: Mapping[ChannelKind, Sender],
         letters: Mapping[LetterTopic, LetterSender],
         base_url: str,
+        invitations: InvitationSender | None = None,
     ) -> None:
         self._sessions = sessions
         self._clock = clock
         self._vault = vault
         self._senders = {kind.value: sender for kind, sender in senders.items()}
         self._letters = {topic.value: sender for topic, sender in letters.items()}
+        self._invitations = invitations
         self._base_url = base_url
 
     @activity.defn
@@ -96,6 +100,8 @@ class MessageActivities:
             before = await messages.count_attempts(session, message_id)
             if channel is not None:
                 send = await self._to_channel(session, message, channel)
+            elif message.invitation_id is not None:
+                send = await self._invitation(session, message)
             else:
                 send = await self._letter(session, message)
         info = activity.info()
@@ -162,6 +168,16 @@ class MessageActivities:
                 # A worker of a later version may know it.
                 raise TryLater(f"this version of PingPulse writes no letters with a {message.topic}")
             return await sender(letter)
+
+        return send
+
+    async def _invitation(self, session: AsyncSession, message: Message) -> Sending:
+        letter = await load_invitation_letter(session, message)
+
+        async def send() -> Receipt:
+            if self._invitations is None:
+                raise TryLater("this worker writes no invitations")
+            return await self._invitations(letter)
 
         return send
 

@@ -105,6 +105,20 @@ async def require_member(request: Request, principal: Annotated[Principal, Depen
     return principal
 
 
+async def require_user(principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
+    """Somebody who is logged in, viewers too. Raises Forbidden for a key."""
+    if principal.session_id is None:
+        raise Forbidden("This is for users who are logged in, not for API keys.")
+    return principal
+
+
+async def require_owner(principal: Annotated[Principal, Depends(require_full)]) -> Principal:
+    """An owner who is logged in. Raises Forbidden."""
+    if principal.role != "owner":
+        raise Forbidden("Only owners of the account may do this, logged in; ask one of them.")
+    return principal
+
+
 async def _identify(request: Request) -> Principal:
     authenticator = get_authenticator(request)
     key, token = key_of(request), request.cookies.get(SESSION_COOKIE)
@@ -129,3 +143,5 @@ PrincipalDep = Annotated[Principal, Depends(require_full)]
 AnyPrincipalDep = Annotated[Principal, Depends(authenticate)]
 MemberDep = Annotated[Principal, Depends(require_member)]
 PollingPrincipalDep = Annotated[Principal, Depends(authenticate_poll)]
+UserDep = Annotated[Principal, Depends(require_user)]
+OwnerDep = Annotated[Principal, Depends(require_owner)]

@@ -13,21 +13,25 @@ from cli.errors import CommandError
 from config.clock import utc_now
 from domain.accounts import normal_email
 from domain.keys import KeyScope
+from storage.account_audit import OURSELVES, note
 from storage.accounts import Account, create_account
 from storage.base import create_engine, create_sessions, transaction
-from storage.keys import ApiKey, create_key, list_keys, revoke_key
-from storage.users import create_user, find_user_by_email
+from storage.keys import ApiKey, create_key, get_key, list_keys, revoke_key
+from storage.login_links import new_login_link
+from storage.second_factors import remove_second_factor
+from storage.users import User, create_user, find_user_by_email
 
 FIRST_EMAIL = "admin@example.com"
 
 
 @dataclass(frozen=True)
 class FirstIdentity:
-    """What the first start prints, once."""
+    """What the first start prints, once. `token` is that of a one-time login link."""
 
     email: str
     password: str
     key: str
+    token: str
 
 
 @asynccontextmanager
@@ -66,8 +70,8 @@ async def create_first_identity(url: str) -> FirstIdentity | None:
         account = await create_account(session, "Default", now)
         password = generated_password()
         user = await create_user(session, account.id, FIRST_EMAIL, password, now, role="owner")
-        _, key = await create_key(session, account.id, "first key", "full", now)
-        return FirstIdentity(user.email, password, key)
+        _, key = await create_key(session, account.id, "first key", "full", now, created_by=OURSELVES)
+        return FirstIdentity(user.email, password, key, await new_login_link(session, user.id, now))
 
 
 async def new_user(url: str, email: str, password: str) -> str:
@@ -79,15 +83,44 @@ async def new_user(url: str, email: str, password: str) -> str:
             account = await create_account(session, "Default", now)
             await create_user(session, account.id, email, password, now, role="owner")
             return account.id
-        await create_user(session, account_id, email, password, now)
+        user = await create_user(session, account_id, email, password, now)
+        details = {"email": user.email, "role": user.role}
+        note(session, account_id, OURSELVES, "member.added", f"user/{user.id}", details, at=now)
         return account_id
+
+
+async def login_link(url: str, email: str | None, *, reset_second_factor: bool) -> tuple[str, str]:
+    """The user's e-mail address and the token of a one-time link: for the only or oldest owner, or the user `email`."""
+    async with database_session(url) as session:
+        user = await _user_to_let_in(session, email)
+        now, subject = utc_now(), f"user/{user.id}"
+        if reset_second_factor and await remove_second_factor(session, user.id):
+            details = {"email": user.email}
+            note(session, user.account_id, OURSELVES, "second_factor.reset", subject, details, at=now)
+        note(session, user.account_id, OURSELVES, "login.link_made", subject, {"email": user.email}, at=now)
+        return user.email, await new_login_link(session, user.id, now)
+
+
+async def _user_to_let_in(session: AsyncSession, email: str | None) -> User:
+    if email is not None:
+        user = await find_user_by_email(session, normal_email(email))
+        if user is None:
+            raise CommandError(f"There is no user {email}: `pingpulse users create --email {email}` makes one.")
+        return user
+    query = select(User).where(User.role == "owner").order_by(User.created_at, User.id).limit(1)
+    owner = await session.scalar(query)
+    if owner is None:
+        raise CommandError("There is no user yet: make one with `pingpulse users create --email you@example.com`.")
+    return owner
 
 
 async def new_key(url: str, name: str, scope: KeyScope, owner: str | None) -> str:
     """The text of a new key for the account of the user `owner` (an e-mail address), or the only account."""
     async with database_session(url) as session:
-        _, key = await create_key(session, await _account_of(session, owner), name, scope, utc_now())
-        return key
+        account_id, now = await _account_of(session, owner), utc_now()
+        key, plaintext = await create_key(session, account_id, name, scope, now, created_by=OURSELVES)
+        note(session, account_id, OURSELVES, "key.created", f"key/{key.id}", {"name": name, "scope": scope}, at=now)
+        return plaintext
 
 
 async def keys_of(url: str, owner: str | None) -> Sequence[ApiKey]:
@@ -100,7 +133,10 @@ async def keys_of(url: str, owner: str | None) -> Sequence[ApiKey]:
 async def end_key(url: str, key_id: str) -> None:
     """Raises NotFound."""
     async with database_session(url) as session:
-        await revoke_key(session, key_id, utc_now())
+        key, now = await get_key(session, key_id), utc_now()
+        if key.revoked_at is None:
+            note(session, key.account_id, OURSELVES, "key.revoked", f"key/{key_id}", {"name": key.name}, at=now)
+        await revoke_key(session, key_id, now)
 
 
 async def _account_of(session: AsyncSession, owner: str | None) -> str:

@@ -151,6 +151,24 @@ def revive(data_dir: DataDirFlag = None) -> None:
     typer.echo(f"Temporal was told of {_run(revive_instances(settings))} open instances, pulses and runs.", err=True)
 
 
+@app.command("login-link")
+def login_link(
+    email: Annotated[str | None, typer.Option(help="Whom it logs in; else the first owner.")] = None,
+    reset_second_factor: Annotated[
+        bool, typer.Option("--reset-second-factor", help="Turn their two-factor login off, too: the phone is lost.")
+    ] = False,
+    data_dir: DataDirFlag = None,
+) -> None:
+    """Print a link that logs in without a password, once, within an hour; and nothing else, on standard output."""
+    from cli.environment import database_url, load_settings, with_running_stack
+    from cli.identities import login_link as make_link
+
+    settings = with_running_stack(load_settings(data_dir=data_dir))
+    whom, token = _run(make_link(database_url(settings), email, reset_second_factor=reset_second_factor))
+    typer.echo(f"Logs in {whom}, once, within an hour.", err=True)
+    typer.echo(f"{settings.base_url}/start/{token}")
+
+
 @app.command()
 def mcp(
     url: Annotated[

@@ -283,7 +283,11 @@ def _print_welcome(started: Started, output: Console) -> None:
     ]
     if first is not None:
         lines += [
-            "First start. Keep these, they are not shown again:",
+            "First start. Open this link to log in; it works once, within an hour:",
+            "",
+            f"  {settings.base_url}/start/{first.token}",
+            "",
+            "Keep these, they are not shown again:",
             "",
             f"  Login        {first.email}",
             f"  Password     {first.password}",
@@ -293,8 +297,9 @@ def _print_welcome(started: Started, output: Console) -> None:
         ]
     else:
         lines += [
-            "For a new API key, in another terminal:",
+            "For a login link, or a new API key, in another terminal:",
             "",
+            f"  {_command()} login-link --data-dir {settings.data_dir}",
             f"  {_command()} keys create --data-dir {settings.data_dir} --name my-key",
             "",
             "Send a ping:",

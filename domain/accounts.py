@@ -8,6 +8,8 @@ from domain.errors import InvalidRequest
 Role = Literal["owner", "member", "viewer"]
 """A `viewer` looks and changes nothing; who may do what beyond that is for each noun to say."""
 
+ROLES: Final[tuple[Role, ...]] = ("owner", "member", "viewer")
+
 MIN_PASSWORD_LENGTH: Final = 10
 MAX_PASSWORD_LENGTH: Final = 1024
 MAX_EMAIL_LENGTH: Final = 254
@@ -26,9 +28,7 @@ def normal_email(email: str) -> str:
     return email
 
 
-def check_new_password(password: str) -> None:
-    """Raises InvalidRequest naming `password` when it is too short or absurdly long."""
+def check_new_password(password: str, field: str = "password") -> None:
+    """Raises InvalidRequest naming `field` when it is too short or absurdly long."""
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
-        raise InvalidRequest.of_field(
-            "password", f"must have {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters"
-        )
+        raise InvalidRequest.of_field(field, f"must have {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters")

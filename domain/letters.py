@@ -1,4 +1,4 @@
-"""What PingPulse writes about an approval to somebody in particular, not through a channel."""
+"""What PingPulse writes to somebody in particular, not through a channel: about an approval, or an invitation."""
 
 from enum import StrEnum
 
@@ -21,3 +21,6 @@ class LetterTopic(StrEnum):
 
     CALLBACK = "callback"
     """To the requester's program, by a signed webhook: how it ended."""
+
+    INVITATION = "invitation"
+    """To somebody who may become a member of an account. This one is about no approval."""

@@ -1,7 +1,7 @@
 """API keys."""
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
@@ -24,6 +24,8 @@ class ApiKey(Base):
     `secret_hash` is an unsalted SHA-256 of the whole text. That is right here and would be wrong for a password:
     the secret is random with more than 190 bits, so there is nothing to guess and no table to look it up in, and
     a slow hash would only slow down every ping. It is compared in constant time.
+
+    `created_by` is a user's e-mail address, `api-key:<id>`, or `pingpulse` for the command line; null if it is not known.
     """
 
     __tablename__ = "api_keys"
@@ -35,12 +37,13 @@ class ApiKey(Base):
     scope: Mapped[KeyScope] = mapped_column(Text)
     secret_hash: Mapped[bytes]
     created_at: Mapped[datetime]
+    created_by: Mapped[str | None]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
 
 
 async def create_key(
-    session: AsyncSession, account_id: str, name: str, scope: KeyScope, now: datetime
+    session: AsyncSession, account_id: str, name: str, scope: KeyScope, now: datetime, *, created_by: str | None = None
 ) -> tuple[ApiKey, str]:
     """A new key and its plaintext, which nobody can tell again."""
     key_id, plaintext = new_key()
@@ -51,6 +54,7 @@ async def create_key(
         scope=scope,
         secret_hash=_hash(plaintext),
         created_at=now,
+        created_by=created_by,
         last_used_at=None,
         revoked_at=None,
     )
@@ -83,6 +87,12 @@ async def list_keys(session: AsyncSession, account_id: str) -> Sequence[ApiKey]:
         select(ApiKey).where(ApiKey.account_id == account_id).order_by(ApiKey.created_at.desc(), ApiKey.id.desc())
     )
     return (await session.scalars(statement)).all()
+
+
+async def name_keys(session: AsyncSession, account_id: str, key_ids: Collection[str]) -> dict[str, str]:
+    """The names of those of the account's keys, by id."""
+    query = select(ApiKey.id, ApiKey.name).where(ApiKey.account_id == account_id, ApiKey.id.in_(key_ids))
+    return {row[0]: row[1] for row in await session.execute(query)}
 
 
 async def revoke_key(session: AsyncSession, key_id: str, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Letters: the messages about an approval to somebody in particular, with what each has to say."""
+"""Letters: the messages to somebody in particular, about an approval or an invitation, with what each has to say."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.approvals import Vote
 from domain.letters import LetterTopic
+from storage.accounts import get_account
 from storage.approval_access import ApprovalCode, get_code
 from storage.approvals import Approval, get_approval, list_votes
+from storage.invitations import Invitation
 from storage.messages import Attempt, Message
 
 
@@ -31,6 +33,15 @@ class Letter:
 
 
 @dataclass(frozen=True)
+class InvitationLetter:
+    """The mail of an invitation as it stands now."""
+
+    message: Message
+    invitation: Invitation
+    account_name: str
+
+
+@dataclass(frozen=True)
 class LetterLog:
     """What became of a letter; `attempts` are in order."""
 
@@ -39,7 +50,7 @@ class LetterLog:
 
 
 async def load_letter(session: AsyncSession, message: Message) -> Letter:
-    """What a message without a channel is about."""
+    """What a message about an approval has to say."""
     assert message.approval_id is not None, message.id
     approval = await get_approval(session, message.approval_id)
     assert approval is not None, message.approval_id
@@ -54,6 +65,14 @@ async def load_letter(session: AsyncSession, message: Message) -> Letter:
         Message.created_at > message.created_at,
     )
     return Letter(message, approval, votes, code, bool(await session.scalar(select(later))))
+
+
+async def load_invitation_letter(session: AsyncSession, message: Message) -> InvitationLetter:
+    """What a message about an invitation has to say."""
+    assert message.invitation_id is not None, message.id
+    invitation = await session.get_one(Invitation, message.invitation_id)
+    account = await get_account(session, invitation.account_id)
+    return InvitationLetter(message, invitation, account.name)
 
 
 async def list_letters(session: AsyncSession, approval_id: str) -> list[LetterLog]:

@@ -17,17 +17,19 @@ from storage.alerts import AlertRow
 from storage.approvals import Approval
 from storage.base import Base
 from storage.channels import Channel
+from storage.invitations import Invitation
 
 OVERDUE: Final = timedelta(seconds=60)
 """An alert that nobody has looked at for this long is stuck."""
 
 
 class Message(Base):
-    """One message: to a channel, with one alert or many; or a letter about an approval. `state` is `pending`, `sent`,
-    `failed`, or `dropped`: a letter that nobody needed any more.
+    """One message: to a channel, with one alert or many; or a letter about an approval or an invitation. `state` is
+    `pending`, `sent`, `failed`, or `dropped`: a letter that nobody needed any more.
 
-    A letter has an `approval_id` and a `topic` in place of a channel, and a `recipient` if it is a mail (see
-    `domain.letters`). `handed_over_at` is when Temporal was asked to send it; until then it is asked again and again.
+    A letter has an `approval_id` or an `invitation_id`, and a `topic`, in place of a channel, and a `recipient` if it
+    is a mail (see `domain.letters`). `handed_over_at` is when Temporal was asked to send it; until then it is asked
+    again and again.
     """
 
     __tablename__ = "messages"
@@ -36,6 +38,7 @@ class Message(Base):
     account_id: Mapped[str]
     channel_id: Mapped[str | None] = mapped_column(ForeignKey(Channel.id))
     approval_id: Mapped[str | None] = mapped_column(ForeignKey(Approval.id))
+    invitation_id: Mapped[str | None] = mapped_column(ForeignKey(Invitation.id))
     topic: Mapped[str | None]
     recipient: Mapped[str | None]
     state: Mapped[str]
@@ -44,9 +47,13 @@ class Message(Base):
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
-        CheckConstraint("(channel_id IS NULL) = (approval_id IS NOT NULL AND topic IS NOT NULL)", name="addressee"),
+        CheckConstraint(
+            "num_nonnulls(channel_id, approval_id, invitation_id) = 1 AND (channel_id IS NULL) = (topic IS NOT NULL)",
+            name="addressee",
+        ),
         Index("ix_messages_channel_id_created_at", "channel_id", "created_at"),
         Index("ix_messages_approval_id", "approval_id", postgresql_where="approval_id IS NOT NULL"),
+        Index("ix_messages_invitation_id", "invitation_id", postgresql_where="invitation_id IS NOT NULL"),
         Index(
             "ix_messages_not_handed_over",
             "created_at",
@@ -153,6 +160,21 @@ def write_letter(
             approval_id=approval.id,
             topic=topic.value,
             recipient=recipient,
+            state="pending",
+            created_at=now,
+        )
+    )
+
+
+def write_invitation(session: AsyncSession, invitation: Invitation, now: datetime) -> None:
+    """The mail with the link to accept it, to be sent at once. The invitation must be in the database already."""
+    session.add(
+        Message(
+            id=random_id("msg_", 12),
+            account_id=invitation.account_id,
+            invitation_id=invitation.id,
+            topic=LetterTopic.INVITATION.value,
+            recipient=invitation.email,
             state="pending",
             created_at=now,
         )

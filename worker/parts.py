@@ -8,6 +8,8 @@ from typing import Any
 from activities.approval_links import ApprovalLinks
 from activities.approvals import ApprovalActivities
 from activities.instances import InstanceActivities
+from activities.invitation_links import InvitationLinks
+from activities.letters.invitation import invitation_sender
 from activities.letters.registry import make_letters
 from activities.mail import make_mailer
 from activities.messages import MessageActivities
@@ -49,6 +51,7 @@ async def message_activities(
         raise ValueError("PINGPULSE_SECRET_KEY is not set; the worker needs that of the gateway, to tell people.")
     secret_key = settings.secret_key.get_secret_value()
     vault, links = Vault(secret_key), ApprovalLinks(secret_key, settings.base_url)
+    invitations = InvitationLinks(secret_key, settings.base_url)
     outgoing = Outgoing(settings.outgoing_networks, clock)
     try:
         mailer = make_mailer(settings.smtp, settings.mail_dir, clock)
@@ -59,6 +62,7 @@ async def message_activities(
             make_senders(outgoing, mailer, settings.smtp_from, clock),
             make_letters(outgoing, mailer, settings.smtp_from, vault, links, clock),
             settings.base_url,
+            invitation_sender(mailer, settings.smtp_from, invitations, clock),
         )
         yield [messages.send_message, messages.give_up]
     finally:

@@ -1,6 +1,6 @@
 """Logging in and out, in a browser."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query
@@ -10,19 +10,30 @@ from starlette.responses import Response
 from api.dashboard.forms import Form
 from api.dashboard.rendering import render, see
 from api.dashboard.visitors import AnyFormDep, VisitorDep
-from api.deps import SessionDep, SettingsDep
+from api.deps import SessionDep, SettingsDep, get_limiter, get_sessions
 from api.forms import read_fields
 from api.html import refused, words
-from api.security.login import log_in
+from api.security.login import (
+    LINK_OVER,
+    MAX_CODE,
+    LinkOver,
+    SecondFactorRequired,
+    StepOver,
+    log_in,
+    log_in_by_link,
+    log_in_by_step,
+)
 from api.security.sessions import clear_session_cookies
 from config.clock import utc_now
 from domain.accounts import MAX_PASSWORD_LENGTH
 from domain.errors import DomainError, InvalidRequest
+from storage.login_links import LinkState, link_state
 from storage.sessions import revoke_session
 
 router = APIRouter(include_in_schema=False)
 
 _OVERVIEW: Final = "/"
+_WELCOME: Final = "/welcome"
 
 
 @router.get("/login")
@@ -33,14 +44,61 @@ async def show_login(next: Annotated[str, Query(max_length=2000)] = _OVERVIEW) -
 @router.post("/login")
 async def submit_login(request: Request) -> Response:
     form = Form(await read_fields(request))
-    email, password = form.get("email"), form.get("password")
+    email, password, next_page = form.get("email"), form.get("password"), form.get("next")
     try:
         if not 0 < len(password) <= MAX_PASSWORD_LENGTH:
             raise InvalidRequest.of_field("password", "is missing, or too long")
         login = await log_in(request, email, password)
+    except SecondFactorRequired as needed:
+        return _code_page(next=next_page, step=needed.step)
     except DomainError as error:
-        return refused(_page(next=form.get("next"), email=email, error=error), error)
-    response = see(_own_address(form.get("next")))
+        return refused(_page(next=next_page, email=email, error=error), error)
+    response = see(_own_address(next_page))
+    login.set_cookies(response)
+    return response
+
+
+@router.post("/login/code")
+async def submit_code(request: Request) -> Response:
+    """The second step, for who has two-factor login on. The page holds no password meanwhile."""
+    form = Form(await read_fields(request))
+    step, next_page = form.get("step"), form.get("next")
+    try:
+        code = form.text("code") or ""
+        if not 0 < len(code) <= MAX_CODE:
+            raise InvalidRequest.of_field("code", "is missing, or too long")
+        login = await log_in_by_step(request, step, code)
+    except StepOver as error:
+        return refused(_page(next=next_page, error=error), error)
+    except DomainError as error:
+        return refused(_code_page(next=next_page, step=step, error=error), error)
+    response = see(_own_address(next_page))
+    login.set_cookies(response)
+    return response
+
+
+@router.get("/start/{token}")
+async def show_start(token: str, request: Request) -> Response:
+    """A button: programs that look at links before people do must not use them up."""
+    get_limiter(request).hit_page(request.scope, "start", None)
+    async with get_sessions(request)() as session:
+        state = await link_state(session, token, utc_now())
+    if state is LinkState.GOOD:
+        return render("start.html", token=token, over=None)
+    return render("start.html", LinkOver.status, token=token, over=LINK_OVER[state])
+
+
+@router.post("/start/{token}")
+async def submit_start(token: str, request: Request) -> Response:
+    await read_fields(request)  # refuses forms of other sites
+    get_limiter(request).hit_page(request.scope, "start", None)
+    try:
+        login = await log_in_by_link(request, token)
+    except SecondFactorRequired as needed:
+        return _code_page(next=_WELCOME, step=needed.step)
+    except LinkOver as error:
+        return render("start.html", error.status, token=token, over=words(error))
+    response = see(_WELCOME)
     login.set_cookies(response)
     return response
 
@@ -62,13 +120,17 @@ def _own_address(address: str) -> str:
 
 
 def _page(*, next: str, email: str = "", error: DomainError | None = None) -> Response:
-    return render(
-        "login.html",
-        error.status if error is not None else 200,
-        next=next,
-        email=email,
-        said=None,
-        error=error,
-        error_words=words(error) if error is not None else None,
-        problems={field.field: field.message for field in error.fields} if error is not None else {},
-    )
+    return render("login.html", error.status if error is not None else 200, next=next, email=email, **_said(error))
+
+
+def _code_page(*, next: str, step: str, error: DomainError | None = None) -> Response:
+    return render("login_code.html", error.status if error is not None else 200, next=next, step=step, **_said(error))
+
+
+def _said(error: DomainError | None) -> dict[str, Any]:
+    return {
+        "said": None,
+        "error": error,
+        "error_words": words(error) if error is not None else None,
+        "problems": {field.field: field.message for field in error.fields} if error is not None else {},
+    }

@@ -5,19 +5,22 @@ from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.deps import AnyPrincipalDep, SessionDep, SettingsDep
+from api.deps import AnyPrincipalDep, SessionDep, SessionsDep, SettingsDep, Text, UserDep
 from api.errors import UnsupportedMediaType, invalid_request
 from api.openapi import JSON_API_ERRORS, PUBLIC, problems
-from api.security.login import WRONG_PASSWORD, log_in
+from api.security.auditing import note
+from api.security.login import MAX_CODE, WRONG_CODE, WRONG_PASSWORD, SecondFactorRequired, WrongSecondFactor, log_in
+from api.security.proving import prove_user
 from api.security.sessions import clear_session_cookies
 from config.clock import utc_now
 from domain.accounts import MAX_PASSWORD_LENGTH, Role
-from domain.errors import CsrfFailed, InvalidRequest, RateLimited, Unauthenticated, Unavailable
+from domain.errors import CsrfFailed, EmailTaken, InvalidRequest, RateLimited, Unauthenticated, Unavailable
 from domain.keys import KeyScope
-from storage.sessions import revoke_session
-from storage.users import User, find_user
+from storage.base import transaction
+from storage.sessions import revoke_session, revoke_sessions
+from storage.users import User, change_email, change_password, find_user, lock_user
 
 router = APIRouter(prefix="/api", tags=["session"])
 
@@ -27,6 +30,23 @@ class Credentials(BaseModel):
 
     email: str = Field(max_length=254)
     password: str = Field(max_length=MAX_PASSWORD_LENGTH)
+    code: str | None = Field(
+        None, max_length=MAX_CODE, description="Of the authenticator app or a recovery code, with two-factor login."
+    )
+
+
+class OwnChanges(BaseModel):
+    """What users change of their own login. It ends all their other sessions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    password: str = Field(
+        "",
+        max_length=MAX_PASSWORD_LENGTH,
+        description="The present one. Not needed within an hour of a login by a one-time link.",
+    )
+    email: Annotated[Text, Field(max_length=254)] | None = None
+    new_password: str | None = Field(None, max_length=MAX_PASSWORD_LENGTH)
 
 
 class UserView(BaseModel):
@@ -66,6 +86,8 @@ _LOGIN: Final[dict[str, Any]] = PUBLIC | {
     responses=problems(
         InvalidRequest.of_field("password", "Field required"),
         Unauthenticated(WRONG_PASSWORD),
+        SecondFactorRequired(),
+        WrongSecondFactor(WRONG_CODE),
         CsrfFailed("Log in from our own page."),
         UnsupportedMediaType("Send JSON or a form."),
         RateLimited("More than 10 failed logins a minute. Try again in 17 s.", retry_after=17),
@@ -73,12 +95,13 @@ _LOGIN: Final[dict[str, Any]] = PUBLIC | {
     ),
 )
 async def login(request: Request, response: Response) -> LoginView:
-    """Starts a session: the cookie `access_token`, and a token to send with writes."""
+    """Starts a session: the cookie `access_token`, and a token to send with writes. With two-factor login it takes a
+    `code`, too; without one it answers 401 with the code `second_factor_required`."""
     # Another site could otherwise log its visitors in as somebody else by a form that posts to us.
     if request.headers.get("sec-fetch-site") == "cross-site":
         raise CsrfFailed("Log in from our own page.")
     credentials = await _credentials(request)
-    opened = await log_in(request, credentials.email, credentials.password)
+    opened = await log_in(request, credentials.email, credentials.password, credentials.code)
     opened.set_cookies(response)
     return LoginView(user=_view(opened.user), csrf_token=opened.csrf_token)
 
@@ -102,6 +125,35 @@ async def me(session: SessionDep, principal: AnyPrincipalDep) -> MeView:
         scope=principal.scope,
         role=principal.role,
     )
+
+
+@router.patch(
+    "/me",
+    responses=problems(
+        *JSON_API_ERRORS,
+        InvalidRequest.of_field("password", "is not your password"),
+        EmailTaken("Another user has this e-mail address."),
+    ),
+)
+async def change_me(body: OwnChanges, request: Request, sessions: SessionsDep, principal: UserDep) -> UserView:
+    """Another e-mail address or password to log in with. All other sessions of the user end."""
+    proved = await prove_user(request, principal, body.password)
+    async with transaction(sessions) as session:
+        user = await lock_user(session, proved.id)
+        if user is None or user.password_hash != proved.password_hash:
+            raise Unauthenticated("The password was changed meanwhile; log in again.")
+        before = user.email
+        if body.new_password is not None:
+            await change_password(session, user, body.new_password, field="new_password")
+            note(session, request, principal, "password.changed", f"user/{user.id}")
+        if body.email is not None:
+            await change_email(session, user, body.email)
+        if user.email != before:
+            details = {"before": before, "after": user.email}
+            note(session, request, principal, "email.changed", f"user/{user.id}", **details)
+        if body.new_password is not None or user.email != before:
+            await revoke_sessions(session, user.id, utc_now(), but=principal.session_id)
+    return _view(user)
 
 
 def _view(user: User) -> UserView:

@@ -15,7 +15,7 @@ from domain.errors import Unauthenticated
 from domain.keys import HOW_TO_SEND_A_KEY, key_id_of
 from storage.base import Sessions, transaction
 from storage.keys import find_key, touch_key
-from storage.sessions import find_session
+from storage.sessions import SEEN_PRECISION, find_session, touch_session
 
 CACHE_SECONDS: Final = 1.0
 CACHE_SIZE: Final = 10_000
@@ -71,12 +71,16 @@ class Authenticator:
         session_id = self.tokens.session_id(token)
         if session_id is None:
             raise Unauthenticated(_NO_SESSION)
+        now = self._clock()
         async with self._sessions() as session:
-            found = await find_session(session, session_id, self._clock())
+            found = await find_session(session, session_id, now)
         if found is None:
             raise Unauthenticated(_NO_SESSION)
         login, user = found
-        return Principal(user.account_id, user.id, None, "full", user.role, login.id)
+        if login.seen_at <= now - SEEN_PRECISION:
+            async with transaction(self._sessions) as session:
+                await touch_session(session, login, now)
+        return Principal(user.account_id, user.id, None, "full", user.role, login.id, user.email)
 
     async def _look_up(self, key: str, digest: bytes) -> Principal | None:
         if key_id_of(key) is None:

@@ -11,7 +11,7 @@ from domain.keys import KeyScope
 class Principal:
     """Whoever a request comes from: an API key, or a user in a browser (`user_id` and `session_id`).
 
-    A key acts for its account with the role `member`; a session has the scope `full`.
+    A key acts for its account with the role `member`; a session has the scope `full`, and its user's `email`.
     """
 
     account_id: str
@@ -20,11 +20,17 @@ class Principal:
     scope: KeyScope
     role: Role
     session_id: str | None = None
+    email: str | None = None
 
     @property
     def caller(self) -> str:
         """What rate limits count by."""
         return self.key_id or self.user_id or self.account_id
+
+    @property
+    def who(self) -> str:
+        """What audit trails call them."""
+        return self.email or f"api-key:{self.key_id}"
 
 
 def ensure_owner(principal: Principal, account_id: str) -> None:

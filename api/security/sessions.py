@@ -1,20 +1,26 @@
 """The tokens of a login: a JWT in a cookie, and the CSRF token that goes with it."""
 
 import hmac
+from hashlib import sha256
 from typing import Final
 
 import jwt
+from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.responses import Response
 
 from config.settings import Settings
 from domain.errors import CsrfFailed
 from storage.sessions import LoginSession
+from storage.users import User
 
 SESSION_COOKIE: Final = "access_token"
 CSRF_COOKIE: Final = "csrf_token"
 CSRF_HEADER: Final = "X-CSRF-Token"
 
 MIN_SECRET_LENGTH: Final = 32
+STEP_SECONDS: Final = 300
+"""How long the second step of a login may take."""
+
 _ALGORITHM = "HS256"
 
 
@@ -25,6 +31,9 @@ class SessionTokens:
         if len(secret) < MIN_SECRET_LENGTH:
             raise ValueError(f"PINGPULSE_SECRET_KEY must have at least {MIN_SECRET_LENGTH} characters")
         self._secret = secret.encode()
+        self._steps = URLSafeTimedSerializer(
+            secret, salt="pingpulse second step", signer_kwargs={"digest_method": sha256}
+        )
 
     def issue(self, login: LoginSession) -> str:
         # No `iat`: it would be refused by a process whose clock is a little behind.
@@ -42,6 +51,27 @@ class SessionTokens:
         session_id = claims["sid"]
         return session_id if isinstance(session_id, str) else None
 
+    def step_token(self, user: User, *, by_link: bool) -> str:
+        """Says that the user has taken the first step of a login: by a password, which this token outlives by no
+        change, or by a one-time link."""
+        token = self._steps.dumps([user.id, _mark(user), by_link])
+        return token if isinstance(token, str) else token.decode()
+
+    def read_step(self, token: str) -> tuple[str, bool] | None:
+        """The user's id, and whether the first step was a link; None for a token that is not ours, or too old."""
+        try:
+            user_id, _, by_link = self._steps.loads(token, max_age=STEP_SECONDS)
+        except (BadData, ValueError, TypeError):
+            return None
+        return str(user_id), bool(by_link)
+
+    def is_step_of(self, token: str, user: User) -> bool:
+        """Whether the user's password is still the one of the first step."""
+        try:
+            return hmac.compare_digest(str(self._steps.loads(token, max_age=STEP_SECONDS)[1]), _mark(user))
+        except (BadData, LookupError):
+            return False
+
     def csrf_token(self, session_id: str) -> str:
         # The prefix keeps these MACs apart from the JWT's, which are made with the same secret.
         return hmac.new(self._secret, f"csrf:{session_id}".encode(), "sha256").hexdigest()
@@ -54,6 +84,10 @@ class SessionTokens:
                 f"A write with the session cookie needs the {CSRF_HEADER} header, "
                 f"with the csrf_token that POST /api/login answered."
             )
+
+
+def _mark(user: User) -> str:
+    return sha256(f"second step:{user.password_hash}".encode()).hexdigest()
 
 
 def set_session_cookies(response: Response, token: str, csrf_token: str, settings: Settings) -> None:

@@ -146,6 +146,29 @@ async def test_expired_sessions_are_cleared_away(sessions: Sessions, team: Team)
         assert await session.scalar(count) == 1
 
 
+async def test_a_session_is_seen_to_the_minute(client: httpx.AsyncClient, team: Team, sessions: Sessions) -> None:
+    await log_in(client, team.owner)
+    session_id = jwt.decode(client.cookies["access_token"], SECRET, algorithms=["HS256"])["sid"]
+    for seconds, is_new in ((30, False), (61, True)):
+        then = utc_now() - timedelta(seconds=seconds)
+        async with transaction(sessions) as session:
+            await session.execute(update(LoginSession).where(LoginSession.id == session_id).values(seen_at=then))
+        assert (await client.get("/api/me")).status_code == 200
+        async with sessions() as session:
+            seen = await session.scalar(select(LoginSession.seen_at).where(LoginSession.id == session_id))
+        assert seen is not None
+        assert (seen != then) == is_new
+
+
+async def test_long_headers_are_kept_short(client: httpx.AsyncClient, team: Team, sessions: Sessions) -> None:
+    client.headers["User-Agent"] = "x" * 5000
+    await log_in(client, team.owner)
+    session_id = jwt.decode(client.cookies["access_token"], SECRET, algorithms=["HS256"])["sid"]
+    async with sessions() as session:
+        login = await session.get_one(LoginSession, session_id)
+    assert (len(login.user_agent or ""), login.address) == (300, "127.0.0.1")
+
+
 def test_without_a_secret_logins_work_for_this_process(sessions: Sessions) -> None:
     apps = [FastAPI(), FastAPI()]
     with capture_logs() as logs:

@@ -13,7 +13,7 @@ from cli.main import app
 from config.settings import Settings
 
 COMMANDS = [
-    *("up", "api", "worker", "migrate", "doctor", "revive", "mcp", "exec", "ping", "approve-wait"),
+    *("up", "api", "worker", "migrate", "doctor", "revive", "login-link", "mcp", "exec", "ping", "approve-wait"),
     *("keys create", "keys list", "keys revoke", "users create"),
 ]
 

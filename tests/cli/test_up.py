@@ -141,6 +141,21 @@ async def test_the_printed_login_works(stack: Stack) -> None:
     assert "access_token" in answer.cookies
 
 
+async def test_the_printed_link_logs_in_once_and_more_are_made(stack: Stack) -> None:
+    printed = re.search(r"http://localhost:\d+/start/\S+", stack.output)
+    assert printed is not None
+    code, made, said = run(stack.home, "login-link", "--data-dir", "data")
+    assert (code, said) == (0, "Logs in admin@example.com, once, within an hour.\n")
+    for link in (printed[0], made.strip()):
+        assert "Welcome to PingPulse" in requests.get(link, timeout=10).text
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = requests.post(link, headers=form, timeout=10, allow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/welcome")
+        assert "access_token" in answer.cookies
+        assert requests.get(link, timeout=10).status_code == 401
+    assert printed[0].rpartition("/")[2] not in stack.output.replace(printed[0], "")
+
+
 async def test_keys_are_made_listed_and_revoked_while_it_runs(stack: Stack) -> None:
     code, key, _ = run(stack.home, "keys", "create", "--data-dir", "data", "--name", "second")
     assert code == 0
