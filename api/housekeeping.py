@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -13,13 +14,14 @@ from api.following import Follower
 from config.clock import utc_now
 from domain.pings import PingFact
 from domain.subjects import instance_subject
-from storage import approval_access, approvals, gateways, instances, journal, pings, pulses, stage_pings
+from storage import approval_access, approvals, forgetting, gateways, instances, journal, pings, pulses, stage_pings
 from storage.base import Sessions, transaction
 
 ADOPT_EVERY_SECONDS: Final = 2.0
 REFILL_EVERY_SECONDS: Final = 0.5
 TIDY_EVERY_SECONDS: Final = 5.0
 FOLLOW_EVERY_SECONDS: Final = 2.0
+FORGET_EVERY_SECONDS: Final = 20.0
 CHUNK: Final = 1_000
 
 log = structlog.get_logger(__name__)
@@ -60,6 +62,7 @@ class Housekeeping:
             "rules": (TIDY_EVERY_SECONDS, self._tell_of_new_rules),
             "approvals": (FOLLOW_EVERY_SECONDS, self._tell_of_approvals),
             "changes": (TIDY_EVERY_SECONDS, self._tell_of_changes),
+            "retention": (FORGET_EVERY_SECONDS, self._forget),
         }
         return [asyncio.create_task(_repeat(name, every, job), name=name) for name, (every, job) in jobs.items()]
 
@@ -141,6 +144,15 @@ class Housekeeping:
         async with self._sessions() as session:
             unheard = await instances.list_unheard(session, CHUNK)
         self._follower.tell_of_changes_again((instance_subject(*ids) for ids in unheard), utc_now())
+
+    async def _forget(self) -> None:
+        """What accounts do not keep any longer, in batches, with as much time between them as they take."""
+        while not self._is_refusing():
+            began = monotonic()
+            async with transaction(self._sessions) as session:
+                if await forgetting.forget_some(session, utc_now()) is None:
+                    return
+            await asyncio.sleep(monotonic() - began)
 
 
 async def _repeat(name: str, every_seconds: float, job: Callable[[], Awaitable[None]]) -> None:

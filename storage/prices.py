@@ -1,6 +1,7 @@
 """Prices that accounts have set for themselves."""
 
-from datetime import datetime, tzinfo
+from dataclasses import dataclass
+from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from typing import Final
 
@@ -14,6 +15,7 @@ from domain.ids import random_id
 from domain.prices import OwnPrice
 from storage.accounts import Account
 from storage.base import Base
+from storage.costs import CostRollup
 
 MAX_PRICES: Final = 1_000
 """Of an account: each of its pings with usage is held against all."""
@@ -48,6 +50,16 @@ class PriceRow(Base):
         return OwnPrice(
             self.model, self.input_per_million, self.output_per_million, self.cached_per_million, self.valid_from
         )
+
+
+@dataclass(frozen=True)
+class Unpriced:
+    """What pings have named, whose price nobody knows; None if they have named no model. `tokens` are in and out."""
+
+    model_id: str | None
+    pings: int
+    tokens: int
+    last_day: date
 
 
 async def set_price(session: AsyncSession, account_id: str, own: OwnPrice, now: datetime) -> tuple[PriceRow, bool]:
@@ -100,3 +112,21 @@ async def load_terms(session: AsyncSession, account_id: str) -> Terms:
 async def account_zone(session: AsyncSession, account_id: str) -> tzinfo:
     name = await session.scalar(select(Account.time_zone).where(Account.id == account_id))
     return zone_of(name or "UTC")
+
+
+async def list_unpriced(session: AsyncSession, account_id: str, since: date, *, limit: int) -> list[Unpriced]:
+    """Of the pings that were counted on that day or later, those that came most often first."""
+    pings = func.sum(CostRollup.unpriced_pings)
+    query = (
+        select(
+            CostRollup.model_id,
+            pings,
+            func.sum(CostRollup.input_tokens + CostRollup.output_tokens),
+            func.max(CostRollup.day),
+        )
+        .where(CostRollup.account_id == account_id, CostRollup.day >= since, CostRollup.unpriced_pings > 0)
+        .group_by(CostRollup.model_id)
+        .order_by(pings.desc(), CostRollup.model_id)
+        .limit(limit)
+    )
+    return [Unpriced(row[0], int(row[1]), int(row[2]), row[3]) for row in await session.execute(query)]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from api.deps import PrincipalDep, SessionDep, SessionsDep, Text
 from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, problems
+from api.security.auditing import note
 from api.views import in_utc
 from config.clock import utc_now
 from domain.costs import check_zone
@@ -67,9 +68,12 @@ async def change_account(
         check_zone(body.time_zone)
     async with transaction(sessions) as session:
         account = await get_account(session, principal.account_id, lock=True)
-        if body.name is not None:
+        if body.name is not None and body.name != account.name:
             account.name = body.name
+            note(session, request, principal, "account.changed", None, changed="name", name=body.name)
         if body.time_zone is not None and body.time_zone != account.time_zone:
+            zones = {"before": account.time_zone, "after": body.time_zone}
+            note(session, request, principal, "time_zone.changed", None, **zones)
             await change_time_zone(session, account, body.time_zone, utc_now())
     gateway: Gateway = request.app.state.gateway
     gateway.pricing.forget(account.id)

@@ -12,6 +12,7 @@ from api.deps import PrincipalDep, SessionDep, SessionsDep, Text
 from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, Responses, problems
 from api.security import ensure_owner
+from api.security.auditing import note
 from api.timeline_views import Money, answer, money
 from api.views import in_utc
 from config.clock import utc_now
@@ -95,6 +96,7 @@ async def set_own(body: PriceInput, request: Request, sessions: SessionsDep, pri
     own = OwnPrice(**body.model_dump())
     async with transaction(sessions) as session:
         row, is_new = await set_price(session, principal.account_id, own, utc_now())
+        note(session, request, principal, "price.set", f"price/{row.id}", name=own.model, price=own.version)
     _forget(request, principal.account_id)
     response = answer(_document(row))
     response.status_code = 201 if is_new else 200
@@ -109,6 +111,7 @@ async def remove(price_id: Text, request: Request, sessions: SessionsDep, princi
         if row is None:
             raise _MISSING
         ensure_owner(principal, row.account_id)
+        note(session, request, principal, "price.removed", f"price/{row.id}", name=row.model)
         await session.delete(row)
     _forget(request, principal.account_id)
 
