@@ -16,6 +16,15 @@ MAX_CRON_TEXT: Final = 200
 _SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
 _ANY_DAY: Final = datetime(2024, 1, 1, tzinfo=UTC)
+_FIELDS: Final = (
+    ("second", "0 to 59"),
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of month", "1 to 31, L or LW"),
+    ("month", "1 to 12 or JAN to DEC"),
+    ("day of week", "0 to 7 or SUN to SAT"),
+)
+_HOW: Final = 'use five fields such as "0 3 * * 1-5": minute, hour, day of month, month, day of week'
 
 
 @dataclass(frozen=True)
@@ -44,11 +53,15 @@ def next_after(schedule: Schedule, base: datetime) -> datetime:
     if isinstance(schedule, Every):
         return base.astimezone(UTC) + timedelta(seconds=schedule.seconds)
     zone = ZoneInfo(schedule.timezone)
-    minute_and_hour = schedule.expression.split()[:2]
-    is_fixed = len(schedule.expression.split()) == 5 and not any(field.startswith("*") for field in minute_and_hour)
-    if is_fixed:
+    if is_fixed(schedule.expression):
         return _next_fixed(schedule.expression, zone, base)
     return _next_on_the_wall(schedule.expression, zone, base.astimezone(UTC).replace(microsecond=0))
+
+
+def is_fixed(expression: str) -> bool:
+    """Whether it names hours and minutes, and so is kept through the changes of the clocks."""
+    fields = expression.split()
+    return len(fields) == 5 and not any(field.startswith("*") for field in fields[:2])
 
 
 def check_cron(expression: str, timezone: str) -> None:
@@ -63,10 +76,20 @@ def check_cron(expression: str, timezone: str) -> None:
         raise InvalidRequest.of_field("cron", f"is longer than {MAX_CRON_TEXT} characters")
     try:
         next_after(Cron(expression, timezone), _ANY_DAY)
-    except CronSimError as error:
-        raise InvalidRequest.of_field(
-            "cron", f'{error}; use five fields such as "0 3 * * 1-5": minute, hour, day, month, day of week'
-        ) from None
+    except CronSimError:
+        raise InvalidRequest.of_field("cron", _what_is_wrong(expression)) from None
+
+
+def _what_is_wrong(expression: str) -> str:
+    fields = expression.split()
+    if len(fields) not in (5, 6):
+        return f"has a wrong number of fields, {len(fields)}; {_HOW}"
+    for place, (field, (name, values)) in enumerate(zip(fields, _FIELDS[-len(fields) :], strict=True)):
+        try:
+            CronSim(" ".join(field if other == place else "*" for other in range(len(fields))), _ANY_DAY)
+        except CronSimError:
+            return f'has a wrong {name}, "{field[:40]}"; that is {values}, or several of them; {_HOW}'
+    return "means never: no day ever matches"
 
 
 def _next_fixed(expression: str, zone: ZoneInfo, base: datetime) -> datetime:

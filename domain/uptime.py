@@ -1,9 +1,10 @@
 """How much of the time a pulse was up."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from domain.pulses import PulseStatus
 from domain.transitions import Transition
@@ -52,3 +53,34 @@ def uptime(
             downtimes.append(Downtime(item.at, end, item.reason))
     counted = up + down
     return Uptime(up / counted if counted else None, up, down, tuple(downtimes))
+
+
+@dataclass(frozen=True)
+class DayUptime:
+    """Of one day on the calendar of a time zone."""
+
+    day: date
+    up_seconds: float = 0.0
+    down_seconds: float = 0.0
+
+    @property
+    def share(self) -> float | None:
+        """As that of `Uptime`."""
+        return share_of((self,))
+
+
+def share_of(days: Iterable[DayUptime]) -> float | None:
+    """Of the time in which it was either up or down; None if there was none."""
+    up, down = 0.0, 0.0
+    for day in days:
+        up, down = up + day.up_seconds, down + day.down_seconds
+    return up / (up + down) if up + down else None
+
+
+def latest_days(until: datetime, timezone: str, count: int) -> tuple[list[date], list[datetime]]:
+    """The latest days by the calendar of `timezone`, that of `until` the last; and where each begins, and `until`."""
+    zone = ZoneInfo(timezone)
+    today = until.astimezone(zone).date()
+    days = [today - timedelta(days=ago) for ago in reversed(range(count))]
+    midnights = [datetime.combine(day, time(), zone).astimezone(UTC) for day in days]
+    return days, [*midnights, until]

@@ -64,9 +64,7 @@ async def list_pulses(
     if name_part:
         query = query.where(or_(*(column.icontains(name_part, autoescape=True) for column in (Pulse.name, Pulse.slug))))
     if statuses:
-        query = query.outerjoin(PulseStanding, PulseStanding.pulse_id == Pulse.id)
-        has_new_rules = PulseStanding.revision < Pulse.revision
-        query = query.where(or_(_recorded_status().in_(statuses), has_new_rules, _is_behind()))
+        query = query.outerjoin(PulseStanding, PulseStanding.pulse_id == Pulse.id).where(may_have_status(statuses))
     query = query.order_by(Pulse.created_at.desc(), Pulse.id.desc()).limit(limit)
     return list((await session.scalars(query)).all())
 
@@ -115,7 +113,13 @@ async def _list_unrecorded(
     return by_subject
 
 
-def _recorded_status() -> ColumnElement[str]:
+def may_have_status(statuses: Collection[str]) -> ColumnElement[bool]:
+    """Of pulses with their standing joined to them; see `list_pulses`."""
+    return or_(recorded_status().in_(statuses), PulseStanding.revision < Pulse.revision, _is_behind())
+
+
+def recorded_status() -> ColumnElement[str]:
+    """Of pulses with their standing joined to them."""
     never_pinged = case((Pulse.paused_at.is_not(None), PulseStatus.PAUSED.value), else_=PulseStatus.NEW.value)
     return func.coalesce(PulseStanding.status, never_pinged)
 

@@ -15,6 +15,7 @@ from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.run_views import RunDetails, RunDocument, run_details, run_documents
 from api.security import Principal, ensure_owner
+from api.security.auditing import note
 from api.views import in_utc
 from config.clock import utc_now
 from domain.errors import Conflict, NotFound
@@ -30,6 +31,7 @@ from domain.subjects import process_source
 from storage.channels import attach, attached
 from storage.process_runs import get_run, list_runs, run_statistics
 from storage.processes import ProcessHook, find_hook, list_hooks
+from storage.retention import in_words
 from storage.slugs import slug_is_taken
 
 router = APIRouter(prefix="/api/process-hooks", tags=["process hooks"])
@@ -130,6 +132,7 @@ async def create_hook(body: NewHook, session: SessionDep, principal: PrincipalDe
     session.add(hook)
     await _flush(session, slug)
     await attach(session, principal.account_id, process_source(hook_id), body.channels)
+    note(session, request, principal, "process_hook.created", f"process/{hook_id}", name=hook.name)
     return await _view(session, hook, request)
 
 
@@ -168,16 +171,19 @@ async def change_hook(
         setattr(hook, name, value)
     hook.updated_at = utc_now()
     await _flush(session, slug)
+    changed = sorted(body.model_fields_set)
+    note(session, request, principal, "process_hook.changed", f"process/{hook.id}", name=hook.name, changed=changed)
     if channels is not None:
         await attach(session, principal.account_id, process_source(hook.id), channels)
     return await _view(session, hook, request)
 
 
 @router.delete("/{hook_id}", status_code=204, responses=problems(*JSON_API_ERRORS, _MISSING))
-async def delete_hook(hook_id: Text, session: SessionDep, principal: PrincipalDep) -> None:
+async def delete_hook(hook_id: Text, session: SessionDep, principal: PrincipalDep, request: Request) -> None:
     """Takes no more pings. Runs that are under way stay as they are, and nobody is told of them any more."""
     hook = await _owned(session, principal, hook_id)
     hook.deleted_at = hook.updated_at = utc_now()
+    note(session, request, principal, "process_hook.deleted", f"process/{hook.id}", name=hook.name)
 
 
 @router.get("/{hook_id}/runs", responses=problems(*JSON_API_ERRORS, _MISSING))
@@ -210,7 +216,8 @@ async def read_run(hook_id: Text, run_id: Text, session: SnapshotDep, principal:
     hook = await _owned(session, principal, hook_id)
     run = await get_run(session, hook.id, run_id)
     if run is None:
-        raise NotFound(f"There is no run {run_id} of process hook {hook_id}.")
+        why = await in_words(session, principal.account_id, "keep_days")
+        raise NotFound(f"There is no run {run_id} of process hook {hook_id}.{why}")
     return await run_details(session, run)
 
 

@@ -16,6 +16,7 @@ from api.pulse_fields import NULLABLE, NewPulse, PulseChanges
 from api.pulse_telling import tell_of_new_rules
 from api.pulse_views import PulseList, PulseView, pulse_views
 from api.security import Principal, ensure_owner
+from api.security.auditing import note
 from config.clock import utc_now
 from domain.errors import Conflict, InvalidRequest, NotFound
 from domain.ids import random_id
@@ -48,7 +49,9 @@ _TAKEN: Final = Conflict("The slug nightly-backup is taken; choose another.")
 
 
 @router.post("", status_code=201, responses=problems(*JSON_API_ERRORS, _TAKEN))
-async def create(body: NewPulse, session: SessionDep, principal: PrincipalDep, settings: SettingsDep) -> PulseView:
+async def create(
+    body: NewPulse, session: SessionDep, principal: PrincipalDep, settings: SettingsDep, request: Request
+) -> PulseView:
     """Defines a pulse. Nothing is expected of it before its first ping."""
     account_id, pulse_id = principal.account_id, random_id("pls_", 10)
     slug = body.slug or slug_of(body.name, pulse_id)
@@ -60,6 +63,7 @@ async def create(body: NewPulse, session: SessionDep, principal: PrincipalDep, s
     await attach(session, account_id, pulse_source(pulse_id), body.channels or [])
     pulse = await get_pulse(session, pulse_id)
     assert pulse is not None
+    note(session, request, principal, "pulse.created", f"pulse/{pulse_id}", name=pulse.name)
     return (await pulse_views(session, [pulse], settings.base_url))[0]
 
 
@@ -113,6 +117,8 @@ async def change(
             await lock_dependencies(session, principal.account_id)
         pulse = await owned_pulse(session, principal, pulse_id, lock=True)
         await _hold_to(session, pulse, await _changed(session, definition_of(pulse), body), utc_now())
+        changed = sorted(body.model_fields_set)
+        note(session, request, principal, "pulse.changed", f"pulse/{pulse.id}", name=pulse.name, changed=changed)
         if body.channels is not None:
             await attach(session, pulse.account_id, pulse_source(pulse.id), body.channels)
     return await _told(sessions, pulse.id, request)
@@ -136,6 +142,7 @@ async def delete(pulse_id: Text, sessions: SessionsDep, principal: PrincipalDep,
     """Takes no more pings and tells nobody any more. Its slug is free again."""
     async with transaction(sessions) as session:
         pulse = await owned_pulse(session, principal, pulse_id, lock=True)
+        note(session, request, principal, "pulse.deleted", f"pulse/{pulse.id}", name=pulse.name)
         await delete_pulse(session, pulse, utc_now())
     await tell_of_new_rules(sessions, pulse.id, request)
 
@@ -206,6 +213,8 @@ async def _set_paused(
         if (pulse.paused_at is not None) != is_paused:
             definition = replace(definition_of(pulse), paused_at=now if is_paused else None)
             await _hold_to(session, pulse, definition, now)
+            action = "pulse.paused" if is_paused else "pulse.resumed"
+            note(session, request, principal, action, f"pulse/{pulse.id}", name=pulse.name)
     return await _told(sessions, pulse.id, request)
 
 
