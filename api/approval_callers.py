@@ -1,6 +1,7 @@
 """Who acts on an approval through the API, and what they say."""
 
 from dataclasses import replace
+from datetime import UTC
 from typing import Annotated, Any
 
 from fastapi import Request
@@ -12,6 +13,7 @@ from api.deps import Text
 from api.security import Principal, ensure_owner
 from domain.approvals import Decision, Via, Voter
 from domain.errors import Forbidden, InsufficientScope, NotFound, Unauthenticated
+from storage.approval_seals import find_seal
 from storage.approvals import Approval, get_approval
 from storage.deciding import NO_APPROVAL
 from storage.keys import get_key
@@ -74,6 +76,18 @@ async def owned_approval(session: AsyncSession, principal: Principal, approval_i
     """The approval, if it is of the principal's account. Raises NotFound or Forbidden."""
     approval = await get_approval(session, approval_id)
     if approval is None:
-        raise NotFound(NO_APPROVAL.format(approval_id))
+        raise NotFound(await why_missing(session, principal, approval_id))
     ensure_owner(principal, approval.account_id)
     return approval
+
+
+async def why_missing(session: AsyncSession, principal: Principal, approval_id: str) -> str:
+    """In words. Of one that was deleted, what its seal tells."""
+    seal = await find_seal(session, approval_id)
+    if seal is not None and seal.account_id == principal.account_id:
+        return (
+            f"Approval {approval_id} was {seal.status} on {seal.decided_at.astimezone(UTC):%Y-%m-%d}, and deleted by "
+            f"the account's retention on {seal.sealed_at.astimezone(UTC):%Y-%m-%d}. The audit trail had "
+            f"{seal.audit_count} entries, the last with the hash {seal.audit_head.hex()}."
+        )
+    return NO_APPROVAL.format(approval_id)

@@ -124,6 +124,13 @@ class Approval(Base):
         Index("ix_approvals_instance_id", "instance_id", postgresql_where="instance_id IS NOT NULL"),
         Index("ix_approvals_behind", "changed_at", postgresql_where="followed_revision < revision"),
         Index("ix_approvals_pending", "id", postgresql_where="status = 'pending'"),
+        Index(
+            "ix_approvals_account_id_decided_at",
+            "account_id",
+            "decided_at",
+            "id",
+            postgresql_where="decided_at IS NOT NULL",
+        ),
     )
 
     @property

@@ -1,6 +1,7 @@
 """Templates and headers of the page."""
 
 import base64
+import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -11,8 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from api.html import make_environment, words
 from domain.errors import DomainError
 
-PREFIX: Final = "/approvals/"
-"""Below this, answers are pages for people, errors too."""
+_ADDRESS: Final = re.compile(r"/approvals/(?!history$)[^/]*")
 
 _HERE: Final = Path(__file__).parent
 _STYLE: Final = (_HERE / "style.css").read_text()
@@ -34,6 +34,11 @@ HEADERS: Final = {
 
 _environment: Final = make_environment(_HERE / "templates")
 _environment.globals["style"] = Markup(_STYLE)
+
+
+def is_approval_page(path: str) -> bool:
+    """Whether answers are pages for people, errors too, as everybody may see them who was sent a link."""
+    return _ADDRESS.fullmatch(path) is not None
 
 
 def page(template: str, status: int = 200, **values: Any) -> Response:

@@ -17,7 +17,7 @@ from api.approval_page.views import Look, Part, Said, standing_now
 from api.approval_page.visitors import NOTHING_HERE, Visitor, visitor_of
 from api.deps import get_limiter, get_sessions
 from api.html import refused, words
-from api.security.login import log_in
+from api.security.login import MAX_CODE, SecondFactorRequired, log_in
 from config.clock import utc_now
 from domain.accounts import MAX_PASSWORD_LENGTH
 from domain.approvals import AlreadyVoted, ApprovalDecided, Decision, Vote
@@ -144,7 +144,7 @@ async def _log_in(request: Request, approval_id: str, visitor: Visitor | None, f
         password = form.get("password", "")
         if not 0 < len(password) <= MAX_PASSWORD_LENGTH:
             raise InvalidRequest.of_field("password", "is missing, or too long")
-        login = await log_in(request, email, password)
+        login = await log_in(request, email, password, form.get("second_factor", "")[:MAX_CODE] or None)
     except DomainError as error:
         said = Said(_in_words(error), True, error.fields)
         if by_link:
@@ -179,6 +179,8 @@ def _address(approval_id: str, visitor: Visitor) -> str:
 
 
 def _in_words(error: DomainError) -> str:
+    if isinstance(error, SecondFactorRequired):
+        return "This login needs a code, too: enter the password once more, and with it the code of your app."
     if isinstance(error, ApprovalDecided):
         return "It was decided before your answer came. Nothing was changed by it."
     if isinstance(error, AlreadyVoted):

@@ -8,7 +8,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api import deciding
-from api.approval_callers import Cancellation, NewDecision, caller_of, ensure_may_cancel, owned_approval, voter_of
+from api.approval_callers import (
+    Cancellation,
+    NewDecision,
+    caller_of,
+    ensure_may_cancel,
+    owned_approval,
+    voter_of,
+    why_missing,
+)
 from api.approval_input import MAX_IDEMPOTENCY_KEY, NewApproval, new_approval
 from api.approval_views import (
     NO_STORE,
@@ -51,7 +59,6 @@ from domain.errors import Conflict, NotFound
 from storage.approval_reads import read_approval
 from storage.approvals import Approval, find_by_idempotency_key, list_approvals, list_votes
 from storage.base import Sessions, single_statements
-from storage.deciding import NO_APPROVAL
 
 router = APIRouter(prefix="/api/approvals", tags=["approvals"])
 
@@ -214,8 +221,8 @@ async def _look(sessions: Sessions, principal: Principal, approval_id: str) -> t
     """An approval of the principal's account with its votes. Raises NotFound or Forbidden."""
     async with single_statements(sessions) as session:
         found = await read_approval(session, approval_id)
-    if found is None:
-        raise NotFound(NO_APPROVAL.format(approval_id))
+        if found is None:
+            raise NotFound(await why_missing(session, principal, approval_id))
     ensure_owner(principal, found[0].account_id)
     return found
 

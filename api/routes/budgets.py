@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.budget_input import BudgetInput, ExactRoute, changed_budget
@@ -12,6 +12,7 @@ from api.deps import PrincipalDep, SessionsDep, SnapshotDep, Text
 from api.openapi import JSON_API_ERRORS, Responses, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.routes.workflows import owned_workflow
+from api.security.auditing import note
 from api.timeline_views import answer
 from config.clock import utc_now
 from domain.costs import MAX_PERIOD_DAYS, day_of, end_of, last_days
@@ -45,7 +46,7 @@ async def read_budget(workflow_id: Text, session: SnapshotDep, principal: Princi
 @router.put("/budget", responses=_BUDGET | problems(*JSON_API_ERRORS, _WRONG_ORDER, _NO_WORKFLOW))
 @router.post("/budget", responses=_BUDGET | problems(*JSON_API_ERRORS, _WRONG_ORDER, _NO_WORKFLOW))
 async def change_budget(
-    workflow_id: Text, body: BudgetInput, sessions: SessionsDep, principal: PrincipalDep
+    workflow_id: Text, body: BudgetInput, sessions: SessionsDep, principal: PrincipalDep, request: Request
 ) -> Response:
     """Changes what the body names; null clears. The first request enables the budget, unless it says otherwise. It
     holds from the next ping on, of open instances too."""
@@ -53,6 +54,8 @@ async def change_budget(
         workflow = await owned_workflow(session, principal, workflow_id)
         budget = changed_budget(await lock_budget(session, workflow.id, utc_now()), body)
         row = await set_budget(session, workflow, budget, utc_now())
+        sent = body.model_dump(exclude_unset=True, mode="json")
+        note(session, request, principal, "budget.changed", f"workflow/{workflow.id}", name=workflow.name, sent=sent)
         return await _answer(session, workflow, row)
 
 

@@ -99,7 +99,7 @@ async def report_costs(
 ) -> Response:
     """What everything costs, by day, workflow, model, agent or stage. Days are those of the account's time zone."""
     zone = await account_zone(session, principal.account_id)
-    first, last = _period(from_, to, day_of(utc_now(), zone))
+    first, last = period_of(from_, to, day_of(utc_now(), zone))
     is_csv = format_ == "csv" or (format_ is None and _CSV in request.headers.get("accept", ""))
     limit = limit or (MAX_GROUPS if is_csv or group_by == "day" else DEFAULT_GROUPS)
     summary = await sum_costs(session, principal.account_id, group_by, first, last, limit=limit)
@@ -110,8 +110,8 @@ async def report_costs(
     return answer(report_document(summary, group_by, first, last, zone))
 
 
-def _period(from_: str | None, to: str | None, today: date) -> tuple[date, date]:
-    """Raises InvalidRequest."""
+def period_of(from_: str | None, to: str | None, today: date) -> tuple[date, date]:
+    """The first and the last day. Raises InvalidRequest."""
     last = _day("to", to) if to else today
     first = _day("from", from_) if from_ else last_days(last, DEFAULT_DAYS)[0]
     if not timedelta(0) <= last - first < timedelta(days=MAX_PERIOD_DAYS):

@@ -19,6 +19,8 @@ from storage.messages import Message
 from storage.vault import Vault
 from tests.api.conftest import PASSWORD, make_user
 from tests.conftest import StartGateway
+from tests.dashboard.test_login import code_of as code_now
+from tests.dashboard.test_login import protect
 from tests.support.approval_pages import Browser, Page, browser, events_of, page_path, stored, voted
 from tests.support.approvals import approve, ask
 from tests.support.stack import SECRET, Stack
@@ -298,6 +300,22 @@ async def test_a_login_decides(stack: Stack, ada: Browser) -> None:
     async with stack.sessions() as session:
         [vote] = [e.fields() for e in await list_entries(session, approval.id) if e.fields()["event"] == "voted"]
     assert (vote["actor"], vote["details"]["via"]) == (email, "session")
+
+
+async def test_a_login_with_two_factors_takes_both(stack: Stack, ada: Browser) -> None:
+    email = await new_user(stack)
+    approval = await asked(stack, "login", approvers=[email])
+    secret, codes = await protect(stack.sessions, email)
+    page = await ada.open(page_path(approval.id, email))
+    assert "second_factor" in page.inputs
+    page = await ada.press(page, "log-in", password=PASSWORD)
+    assert (page.status, "This login needs a code, too" in page.text) == (401, True)
+    for wrong in ("000000", codes[0][:-1]):
+        page = await ada.press(page, "log-in", password=PASSWORD, second_factor=wrong)
+        assert page.status == 401
+        assert not ada.http.cookies
+    page = await ada.press(page, "log-in", password=PASSWORD, second_factor=code_now(secret))
+    assert page.actions == ["approve", "deny"]
 
 
 async def test_a_link_alone_does_not_decide_what_takes_a_login(stack: Stack, ada: Browser) -> None:
