@@ -23,6 +23,8 @@ COPY config config
 COPY api api
 COPY worker worker
 COPY cli cli
+# The guides, which the dashboard shows.
+COPY docs/integrations docs/integrations
 
 # What `link_project` does in the Makefile: the project on the path, and its command.
 RUN echo /app > "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pingpulse.pth" \

@@ -79,6 +79,13 @@ class ProcessRun(Base):
     __table_args__ = (
         Index("ix_process_runs_hook_id_started_at", "hook_id", "started_at", "id"),
         Index("ix_process_runs_open", "hook_id", "started_at", "id", postgresql_where="ended_at IS NULL"),
+        Index(
+            "ix_process_runs_ended",
+            "account_id",
+            "finished_at",
+            postgresql_include=["status"],
+            postgresql_where="finished_at IS NOT NULL",
+        ),
     )
 
     @property

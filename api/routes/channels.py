@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime, time, timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,6 +14,7 @@ from api.fields import Tags
 from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.security import Principal, ensure_owner
+from api.security.auditing import note
 from api.signing import new_signing_secret
 from config.clock import utc_now
 from domain.alerts import Severity
@@ -113,7 +114,12 @@ _NO_WEBHOOK = Conflict("Only generic webhooks are signed; this is a channel of k
 
 @router.post("", status_code=201, responses=problems(*JSON_API_ERRORS))
 async def create(
-    body: NewChannel, response: Response, session: SessionDep, principal: PrincipalDep, vault: VaultDep
+    body: NewChannel,
+    response: Response,
+    session: SessionDep,
+    principal: PrincipalDep,
+    vault: VaultDep,
+    request: Request,
 ) -> CreatedChannelView:
     """A new channel. `POST /api/channels/{id}/test` shows whether it works."""
     address = await _address_of(body.kind, body)
@@ -139,6 +145,7 @@ async def create(
     )
     session.add(channel)
     await session.flush()
+    note(session, request, principal, "channel.created", f"channel/{channel.id}", name=channel.name, kind=channel.kind)
     response.headers["Cache-Control"] = "no-store"
     return CreatedChannelView(**_view(channel).model_dump(), signing_secret=secret)
 
@@ -164,7 +171,12 @@ async def read(channel_id: Text, session: SessionDep, principal: PrincipalDep) -
 
 @router.patch("/{channel_id}", responses=problems(*JSON_API_ERRORS, _MISSING))
 async def change(
-    channel_id: Text, body: ChannelInput, session: SessionDep, principal: PrincipalDep, vault: VaultDep
+    channel_id: Text,
+    body: ChannelInput,
+    session: SessionDep,
+    principal: PrincipalDep,
+    vault: VaultDep,
+    request: Request,
 ) -> ChannelView:
     """Changes what the body names. A changed address is where messages under way go, too."""
     channel = await _owned(session, principal, channel_id, lock=True)
@@ -183,13 +195,17 @@ async def change(
         setattr(channel, name, value)
     channel.updated_at = utc_now()
     await session.flush()
+    changed = sorted(body.model_fields_set)
+    note(session, request, principal, "channel.changed", f"channel/{channel.id}", name=channel.name, changed=changed)
     return _view(channel)
 
 
 @router.delete("/{channel_id}", status_code=204, responses=problems(*JSON_API_ERRORS, _MISSING))
-async def delete(channel_id: Text, session: SessionDep, principal: PrincipalDep) -> None:
+async def delete(channel_id: Text, session: SessionDep, principal: PrincipalDep, request: Request) -> None:
     """Detaches it from everything. What it was still to be told of fails; the delivery log stays."""
-    await delete_channel(session, await _owned(session, principal, channel_id, lock=True), utc_now())
+    channel = await _owned(session, principal, channel_id, lock=True)
+    note(session, request, principal, "channel.deleted", f"channel/{channel.id}", name=channel.name)
+    await delete_channel(session, channel, utc_now())
 
 
 @router.post("/{channel_id}/test", status_code=202, responses=problems(*JSON_API_ERRORS, _MISSING))
@@ -202,7 +218,12 @@ async def test(channel_id: Text, session: SessionDep, principal: PrincipalDep, s
 
 @router.post("/{channel_id}/rotate-secret", responses=problems(*JSON_API_ERRORS, _MISSING, _NO_WEBHOOK))
 async def rotate_secret(
-    channel_id: Text, response: Response, session: SessionDep, principal: PrincipalDep, vault: VaultDep
+    channel_id: Text,
+    response: Response,
+    session: SessionDep,
+    principal: PrincipalDep,
+    vault: VaultDep,
+    request: Request,
 ) -> RotatedSecret:
     """A new signing secret. For 24 hours messages are signed with both; of earlier ones only the latest signs along."""
     channel = await _owned(session, principal, channel_id, lock=True)
@@ -212,6 +233,7 @@ async def rotate_secret(
     until = now + timedelta(hours=OLD_SECRET_HOURS)
     channel.old_signing_secret, channel.old_secret_until = channel.signing_secret, until
     channel.signing_secret, channel.updated_at = vault.encrypt(secret), now
+    note(session, request, principal, "channel.secret_rotated", f"channel/{channel.id}", name=channel.name)
     response.headers["Cache-Control"] = "no-store"
     return RotatedSecret(signing_secret=secret, old_secret_until=until)
 

@@ -23,9 +23,9 @@ from storage.pings import depth_and_oldest
 router = APIRouter(tags=["operations"])
 
 
-@router.api_route("/", methods=["GET", "POST"], include_in_schema=False)
+@router.post("/", include_in_schema=False)
 async def root() -> RedirectResponse:
-    """There is no page here yet; what there is, is described at /docs. Airflow tests its HTTP connections by a POST."""
+    """Airflow tests its HTTP connections by a POST; what there is, is described at /docs."""
     return RedirectResponse("/docs", 303)
 
 
