@@ -74,3 +74,25 @@ async def keep_comparison(session: AsyncSession, comparison: ComparisonRow, at_m
 
 async def get_comparison(session: AsyncSession, session_id: str) -> ComparisonRow | None:
     return await session.get(ComparisonRow, session_id)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison in short."""
+
+    session_id: str
+    created_at: datetime
+    instance_a: str
+    instance_b: str
+
+
+async def list_comparisons(session: AsyncSession, account_id: str, *, limit: int) -> list[Compared]:
+    """The latest of an account, the newest first, without what came of them."""
+    row = ComparisonRow
+    query = (
+        select(row.session_id, row.created_at, row.instance_a, row.instance_b)
+        .where(row.account_id == account_id)
+        .order_by(row.created_at.desc(), row.session_id.desc())
+        .limit(limit)
+    )
+    return [Compared(*found) for found in await session.execute(query)]

@@ -66,7 +66,7 @@ async def fork_instance(
 ) -> Forked:
     """Makes a fork as of `now`; the caller commits. The original is only read.
 
-    Accepted pings stay as they are and where they are, so nothing has to be locked while they are looked at.
+    Accepted pings stay as they are and where they are: nothing but retention takes them away, see `add_descendant`.
     Raises InvalidRequest naming the field, Conflict for a fork that would be too deep, and NotFound if the workflow was
     deleted.
     """
@@ -120,6 +120,10 @@ async def add_descendant(session: AsyncSession, instance: Instance, facts: Seque
     if await session.scalar(query.with_for_update(read=True)) is None:
         message = f"Workflow {instance.workflow_id} was deleted; its instances can be looked at, but not begun anew."
         raise NotFound(message)
+    # Retention deletes nothing of what is held here, and looks again for forks once it holds it.
+    parent = select(Instance.id).where(Instance.id == instance.parent_id).with_for_update(read=True, key_share=True)
+    if await session.scalar(parent) is None:
+        raise NotFound(f"There is no instance {instance.parent_id} any more.")
     session.add(instance)
     await session.flush()
     view = evaluate(merge(instance.before_pings(), facts))

@@ -94,6 +94,25 @@ class Instance(Base):
         Index("ix_instances_workflow_id_closes_at", "workflow_id", "closes_at"),
         Index("ix_instances_workflow_id_opened_at", "workflow_id", "opened_at", "id"),
         Index("ix_instances_unheard", "opened_at", postgresql_where="is_unheard"),
+        Index("ix_instances_paused", "account_id", "opened_at", "id", postgresql_where="status = 'paused'"),
+        Index("ix_instances_standing", "account_id", "status", "workflow_id", "opened_at"),
+        Index(
+            "ix_instances_ended",
+            "account_id",
+            "completed_at",
+            postgresql_include=["status"],
+            postgresql_where="completed_at IS NOT NULL",
+        ),
+        *(
+            Index(
+                f"ix_instances_{name}_prefix",
+                "account_id",
+                name,
+                postgresql_ops={name: "text_pattern_ops"},
+                postgresql_where=f"{name} IS NOT NULL",
+            )
+            for name in ("external_id", "correlation_id")
+        ),
     )
 
     def rules(self) -> WorkflowDefinition:

@@ -14,6 +14,7 @@ from api.export_views import file_json, head_document, outage_document, ping_jso
 from api.middleware import LARGE_BODIES
 from api.openapi import JSON_API_ERRORS, Responses, problems
 from api.routes.instances import owned_instance
+from api.security.auditing import note
 from api.views import current_views
 from config.clock import utc_now
 from domain.errors import InvalidRequest, NotFound, PayloadTooLarge
@@ -101,6 +102,8 @@ async def import_exported(request: Request, sessions: SessionsDep, principal: Pr
                 session, principal.account_id, file.exported, file.view, file.transitions, file.rows, file.origin, now
             )
             steps = await count_steps(session, instance.id)
+            subject = f"instance/{instance.workflow_id}/{instance.id}"
+            note(session, request, principal, "instance.imported", subject, name=instance.id)
     return ImportedInstance(
         instance_id=instance.id,
         workflow_id=instance.workflow_id,

@@ -12,6 +12,7 @@ from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, problems
 from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.routes.instances import owned_instance
+from api.security.auditing import note
 from api.views import current_views
 from config.clock import utc_now
 from domain.errors import Conflict, InvalidRequest, NotFound
@@ -42,6 +43,8 @@ async def fork(
     async with transaction(sessions) as session:
         parent = await owned_instance(session, principal, instance_id)
         forked = await fork_instance(session, parent, stage, modifications, utc_now())
+        subject = f"instance/{parent.workflow_id}/{parent.id}"
+        note(session, request, principal, "instance.forked", subject, name=parent.id, made=forked.instance.id)
     await _start(request, forked.instance)
     return fork_document(forked)
 

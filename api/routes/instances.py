@@ -43,6 +43,7 @@ from storage.instances import (
     list_stages,
 )
 from storage.outbox import lowest_undelivered
+from storage.retention import in_words
 from storage.transitions import list_transitions
 
 router = APIRouter(tags=["instances"])
@@ -237,6 +238,7 @@ async def owned_instance(session: AsyncSession, principal: Principal, instance_i
     """The instance, if it is the principal's. Raises NotFound or Forbidden."""
     row = await get_instance(session, instance_id)
     if row is None:
-        raise NotFound(f"There is no instance {instance_id}.")
+        why = await in_words(session, principal.account_id, "keep_days")
+        raise NotFound(f"There is no instance {instance_id}.{why}")
     ensure_owner(principal, row.account_id)
     return row

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from api.deps import PrincipalDep, SessionsDep, SettingsDep, SnapshotDep, Text
 from api.fork_views import NewRerun, RerunCreated, RerunInputs, inputs_document, modifications_of
 from api.openapi import JSON_API_ERRORS, Responses, problems
 from api.routes.instances import owned_instance
+from api.security.auditing import note
 from api.timeline_views import answer
 from config.clock import utc_now
 from domain.errors import Conflict, InvalidRequest, NotFound
@@ -32,6 +33,7 @@ async def rerun(
     sessions: SessionsDep,
     settings: SettingsDep,
     principal: PrincipalDep,
+    request: Request,
     body: NewRerun | None = None,
 ) -> RerunCreated:
     """A new instance that is `pending` until its first ping, for the work of this one to be done once more. The inputs
@@ -41,6 +43,8 @@ async def rerun(
     async with transaction(sessions) as session:
         parent = await owned_instance(session, principal, instance_id)
         made = await rerun_instance(session, parent, modifications, utc_now(), inputs_url)
+        subject = f"instance/{parent.workflow_id}/{parent.id}"
+        note(session, request, principal, "instance.rerun", subject, name=parent.id, made=made.id)
     assert made.session_id is not None
     return RerunCreated(new_instance_id=made.id, session_id=made.session_id)
 

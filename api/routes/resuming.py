@@ -13,6 +13,7 @@ from api.deps import PrincipalDep, SessionsDep, Text
 from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, problems
 from api.routes.instances import owned_instance
+from api.security.auditing import note
 from config.clock import utc_now
 from domain.errors import InvalidRequest, NotFound
 from domain.instances import InstanceStatus
@@ -63,6 +64,8 @@ async def resume(
         await owned_instance(session, principal, instance_id)
         who, _ = await caller_of(session, principal, request)
         resumed = await resume_by_request(session, instance_id, who, utc_now(), limit_usd)
+        subject = f"instance/{resumed.instance.workflow_id}/{instance_id}"
+        note(session, request, principal, "instance.resumed", subject, name=instance_id)
     if resumed.cancelled is not None:
         _gateway(request).follower.tell(resumed.cancelled, ApprovalEvent("cancelled", who.name))
     await _tell(_gateway(request), resumed.instance)
