@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCK := $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
 
-.PHONY: up test test-airflow check install install-dev browser bench histories lock clean
+.PHONY: up test test-airflow check install install-dev browser bench histories screenshots lock clean
 
 up: install
 	@exec $(BIN)/pingpulse up $(ARGS)
@@ -45,6 +45,10 @@ bench: install-dev
 # Records the workflow histories that the replay test reads. Only for a deliberate change of behaviour.
 histories: install-dev
 	$(BIN)/python -m tests.workflows.record_histories
+
+# The pictures in README and docs.
+screenshots: install-dev browser
+	$(BIN)/python -m pytest tests/browser/screenshots.py
 
 lock: install-dev
 	$(PIP) install --quiet pip-tools

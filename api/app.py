@@ -22,6 +22,7 @@ from api.routes import (
     alerts,
     approval_history,
     approvals,
+    audit,
     badges,
     budgets,
     channels,
@@ -35,8 +36,10 @@ from api.routes import (
     health,
     ingest,
     instances,
+    invitations,
     keys,
     lineage_events,
+    members,
     pings,
     prices,
     process_hooks,
@@ -45,12 +48,17 @@ from api.routes import (
     reruns,
     reservations,
     resuming,
+    retention,
+    second_factor,
     session,
+    sessions,
+    status_pages,
     timeline,
     traces,
     workflows,
 )
 from api.security import install_security
+from api.status_views import StatusPages
 from config.settings import Settings
 from config.temporal import connect
 from storage.base import create_engine, create_sessions
@@ -80,13 +88,19 @@ ROUTERS = (
     channels,
     alerts,
     accounts,
+    retention,
+    status_pages,
     keys,
     session,
+    sessions,
+    second_factor,
+    members,
+    invitations,
+    audit,
     errors,
     health,
     cli,
     dev_mail,
-    approval_page,
 )
 
 
@@ -123,12 +137,15 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Watches other people's work.",
         version="0.1.0",
         lifespan=lifespan,
+        # Ours is at /docs, without files from elsewhere.
+        docs_url=None,
         redoc_url=None,
         # /metrics has what there is to tell; what FastAPI would add costs every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings, app.state.sessions = settings, sessions
     app.state.approval_links = make_links(settings)
+    app.state.status_pages = StatusPages()
     app.state.at_work = asyncio.Semaphore(1)
     app.state.lineage_turns = WeakValueDictionary()
     app.state.decoding = asyncio.Semaphore(1)
@@ -138,7 +155,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.routes[:0] = pings.ping_routes()
     # A redirect would lose the pings of every curl without -L, and pass keys on to wherever Host says.
     app.router.redirect_slashes = False
-    for module in (*ROUTERS, *DASHBOARD):
+    # The page of an approval comes last: pages of the dashboard beside it have their own addresses.
+    for module in (*ROUTERS, *DASHBOARD, approval_page):
         app.include_router(module.router)
     app.add_middleware(GatewayMiddleware, log_pings=settings.log_level == "debug")
     return app

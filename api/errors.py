@@ -20,8 +20,8 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from api import otlp
-from api.approval_page.rendering import PREFIX
 from api.approval_page.rendering import error_page as approval_error_page
+from api.approval_page.rendering import is_approval_page
 from api.dashboard.errors import error_page, is_for_people
 from domain.errors import (
     Conflict,
@@ -131,7 +131,7 @@ def error_response(scope: Scope, error: DomainError, headers: Mapping[str, str] 
     """The answer to a request: a page where people read it, and OTLP's own where that is spoken."""
     if scope["path"] == otlp.TRACES:
         response = otlp.failure(error, Headers(scope=scope).get("content-type", ""))
-    elif scope["path"].startswith(PREFIX):
+    elif is_approval_page(scope["path"]):
         response = approval_error_page(error)
     else:
         response = error_page(scope, error) if is_for_people(scope) else _problem_response(error)

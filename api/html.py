@@ -1,9 +1,10 @@
 """What all pages for people have in common: templates, and how they write times. Everything that came from people is
 escaped, and nothing of it can run."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -24,7 +25,7 @@ def make_environment(templates: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(as_sent=as_sent, moment=moment, relative=relative)
+    environment.filters.update(as_sent=as_sent, moment=moment, plainly=plainly, problem=problem, relative=relative)
     return environment
 
 
@@ -56,6 +57,33 @@ def _shown(value: Any) -> Any:
 def words(error: DomainError) -> str:
     """An error for people; keys that somebody pasted into the wrong field are not shown."""
     return redact(error.message)
+
+
+_VERBS: Final = frozenset(
+    ("is", "are", "was", "has", "had", "must", "may", "can", "cannot", "does", "needs", "takes", "goes", "gives")
+    + ("contains", "holds", "ends", "begins", "names", "comes", "lies", "would", "repeats", "leads", "belongs")
+)
+_LIBRARY: Final = (
+    (re.compile(r"^(Input|String|Value|List|Number|Decimal input) should "), "must "),
+    (re.compile(r"^Field required$"), "is missing"),
+    (re.compile(r"^Extra inputs are not permitted$"), "is not known here"),
+)
+
+
+def problem(message: str) -> str:
+    """What is wrong with a field, as a sentence beside it. Messages go on where the field's name ends, or are sentences
+    of their own; some are those of the library that reads requests."""
+    message = plainly(message)
+    goes_on = message.partition(" ")[0] in _VERBS
+    sentence = f"This {message}" if goes_on else message[:1].upper() + message[1:]
+    return sentence if sentence.endswith((".", "?", "…")) else f"{sentence}."
+
+
+def plainly(message: str) -> str:
+    """What is wrong with a field, to go on behind the field's name."""
+    for pattern, ours in _LIBRARY:
+        message = pattern.sub(ours, message)
+    return message
 
 
 def refused(response: Response, error: DomainError) -> Response:

@@ -57,6 +57,9 @@ _PREFLIGHT: Final = (
     (b"access-control-max-age", b"86400"),
 )
 
+# What follows lets somebody in.
+_TOKENS: Final = re.compile(r"^(/start/|/invitations/)[^/]+")
+
 _callers_id = re.compile(rb"[A-Za-z0-9_.\-]{1,64}")
 _run = os.urandom(4).hex()
 _serial = count(1)
@@ -176,7 +179,7 @@ def _log_access(scope: Scope, request_id: str, status: int, started: float, *, q
     (access_log.debug if quiet else access_log.info)(
         "request",
         method=scope["method"],
-        path=redact(path.decode("latin-1")),
+        path=redact(_TOKENS.sub(r"\1***", path.decode("latin-1"))),
         status=status,
         ms=round((perf_counter() - started) * 1000, 1),
         request_id=request_id,

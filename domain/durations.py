@@ -1,6 +1,7 @@
 """How long things take, in words."""
 
 import re
+from decimal import Decimal
 from typing import Final
 
 from domain.errors import InvalidRequest
@@ -61,4 +62,4 @@ def as_text(seconds: float | None) -> str:
     for unit, size in _UNITS:
         if seconds >= size and seconds % size == 0:
             return f"{round(seconds / size)} {unit}"
-    return f"{seconds:g} s" if float(f"{seconds:g}") == seconds else f"{seconds!r} s"
+    return f"{Decimal(repr(seconds)):f} s"

@@ -43,6 +43,7 @@ class Reservation(Base):
     settled_by: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (
+        Index("ix_reservations_instance_id", "instance_id"),
         Index("ix_reservations_held", "workflow_id", "expires_at", postgresql_where="settled_at IS NULL"),
         Index(
             "uq_reservations_instance_id_idempotency_key",

@@ -41,6 +41,10 @@ class Form:
     def ticked(self, name: str) -> bool:
         return name in self._values
 
+    def names(self) -> list[str]:
+        """Of all fields, in the order of the page."""
+        return list(self._values)
+
     def words(self, name: str) -> list[str]:
         """Of a field that takes several, divided by commas or line breaks."""
         return [word for word in (part.strip() for part in self.get(name).replace("\n", ",").split(",")) if word]

@@ -5,7 +5,12 @@ from urllib.parse import quote, urlencode
 
 from config.settings import Settings
 
-_PAGES: Final = {"pulse": "/pulses/{0}", "approval": "/approvals/{0}", "workflow": "/workflows/{0}"}
+_PAGES: Final = {
+    "pulse": "/pulses/{0}",
+    "approval": "/approvals/{0}",
+    "workflow": "/workflows/{0}",
+    "channel": "/channels/{0}",
+}
 
 
 def subject_url(subject: str) -> str:

@@ -13,19 +13,19 @@ class State:
     icon: str
 
 
-_TONES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
-    "good": ("check", ("up", "completed", "healthy", "finished", "approved", "sent", "accepted", "active", "success")),
-    "bad": ("cross", ("down", "failed", "missed", "timeout", "overdue", "denied", "rejected", "terminated", "revoked")),
-    "warn": ("warning", ("late", "paused", "held", "unpriced", "crossed", "warning")),
-    "busy": ("play", ("running", "delivering", "started")),
-    "ask": ("question", ("unknown", "waiting")),
-    "idle": ("dash", ("new", "pending", "cancelled", "silent", "dropped", "expired", "maintenance", "off", "none")),
+_TONES: Final[dict[str, tuple[str, str]]] = {
+    "good": ("check", "up completed healthy finished approved sent accepted active success told"),
+    "bad": ("cross", "down failed missed timeout overdue denied rejected terminated revoked error critical"),
+    "warn": ("warning", "late trouble paused held unpriced crossed warning"),
+    "busy": ("play", "running delivering started"),
+    "ask": ("question", "unknown waiting"),
+    "idle": ("dash", "new pending cancelled silent dropped expired maintenance off none info"),
 }
 _OWN_ICONS: Final = {"paused": "pause", "pending": "clock", "new": "clock", "timeout": "clock", "overdue": "clock"}
 _STATES: Final = {
     name: State(name.replace("_", " ").capitalize(), tone, _OWN_ICONS.get(name, icon))
     for tone, (icon, names) in _TONES.items()
-    for name in names
+    for name in names.split()
 }
 
 

@@ -19,6 +19,7 @@ from api.pages import Cursor, Limit, decode_cursor, encode_cursor
 from api.ping_input import check_id
 from api.pulse_telling import tell_of_new_rules
 from api.security import Principal, ensure_owner
+from api.security.auditing import note
 from api.workflow_fields import NewWorkflow, StageInput, WorkflowInput
 from config.clock import utc_now
 from domain.errors import Conflict, InvalidRequest, NotFound
@@ -88,6 +89,7 @@ async def create_workflow(
     """Defines a workflow. If reports are expected of it, the first one is from now on."""
     async with transaction(sessions) as session:
         workflow, pulse_id = await _create(session, principal, body)
+        note(session, request, principal, "workflow.created", f"workflow/{workflow.id}", name=workflow.name)
         view = await _view(session, workflow, request)
     if pulse_id is not None:
         await tell_of_new_rules(sessions, pulse_id, request)
@@ -162,6 +164,8 @@ async def change_workflow(
     """Changes what the body names. Instances that are open keep the definition they were opened with."""
     async with transaction(sessions) as session:
         workflow, pulse_ids = await _change(session, principal, workflow_id, body)
+        details = {"name": workflow.name, "changed": sorted(body.model_fields_set)}
+        note(session, request, principal, "workflow.changed", f"workflow/{workflow.id}", **details)
         view = await _view(session, workflow, request)
     for pulse_id in pulse_ids:
         await tell_of_new_rules(sessions, pulse_id, request)
@@ -217,6 +221,7 @@ async def delete_workflow(workflow_id: Text, sessions: SessionsDep, principal: P
         # Whoever opens an instance holds this lock: none can slip in behind us.
         await lock_workflows(session, [workflow_id])
         workflow.deleted_at = now
+        note(session, request, principal, "workflow.deleted", f"workflow/{workflow.id}", name=workflow.name)
         notes = f"Workflow {workflow_id} was deleted by {who.name}."
         cancelled = await cancel_needless(session, workflow_id, who, notes, now)
         await attach(session, workflow.account_id, workflow_source(workflow_id), [])

@@ -110,7 +110,7 @@ class Site:
     async def open(self, path: str) -> Screen:
         return Screen(await self.http.get(path, headers=PAGE))
 
-    async def submit(self, screen: Screen, action: str, **values: str | list[str] | None) -> Screen:
+    async def submit(self, screen: Screen, action: str, /, **values: str | list[str] | None) -> Screen:
         """Fills in the form of this address, sends it, and goes where it leads. A list is several fields of a name;
         None leaves the name out, as a box that is not ticked. Names with dots are given with `__` for each."""
         sent = fields_of(screen.form(action))
@@ -135,12 +135,18 @@ class Site:
 
 @asynccontextmanager
 async def site_of(
-    url: str, sessions: Sessions, role: Role = "owner", account: tuple[str, str] | None = None
+    url: str,
+    sessions: Sessions,
+    role: Role = "owner",
+    account: tuple[str, str] | None = None,
+    email: str | None = None,
 ) -> AsyncIterator[Site]:
-    """Somebody of this role who is logged in: of an `account` (its id and a key), or of a new one."""
+    """Somebody of this role who is logged in: of an `account` (its id and a key), or of a new one. Nobody else has
+    the `email`."""
     account_id, key = account or await make_account(sessions)
+    email = email or f"{role}-{key[-8:].lower()}@{account_id[4:]}.example"
     async with transaction(sessions) as session:
-        email = await make_user(session, account_id, f"{role}-{key[-8:].lower()}@{account_id[4:]}.example", role)
+        await make_user(session, account_id, email, role)
     async with httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(keepalive_expiry=1)) as http:
         site = Site(http, account_id, key, email)
         screen = await site.log_in(email)

@@ -1,5 +1,6 @@
 """An account with a life: what the dashboard's pages are looked at with. Names and figures are made up."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
@@ -57,10 +58,9 @@ async def furnish(calls: Calls, sessions: Sessions, approver: str, webhook_url: 
     run, other_run = await _research(calls, research, good=True), await _research(calls, research, good=False)
     await _load(calls, load)
     failed = await _load(calls, load, fails_at=3)
-    await calls.http.post(
-        "/api/v1/ingest/run-success",
-        json={"workflow": invoices, "external_execution_id": "n8n-1187", "duration_ms": 8412},
-    )
+    ended = utc_now().isoformat()
+    report = {"workflow_id": invoices, "external_execution_id": "n8n-1187", "duration_ms": 8412, "ended_at": ended}
+    await calls.post("/api/v1/ingest/run-success", report, 202)
     paused = await _paused(calls, tail)
     comparison = await calls.post("/api/instances/compare", {"instance_a": run, "instance_b": other_run})
     pulse, down = await _pulses(calls, tail)
@@ -87,14 +87,14 @@ async def furnish(calls: Calls, sessions: Sessions, approver: str, webhook_url: 
 
 
 _STEPS: Final[tuple[dict[str, Any], ...]] = (
-    {"stagePath": "1", "agent": "planner", "stage_name": "Plan", "duration_ms": 4200},
-    {"stagePath": "2", "agent": "searcher", "stage_name": "Search", "duration_ms": 900, "handoff_reason": "plan ready"},
-    {"stagePath": "2.1", "agent": "searcher", "stage_name": "Search the archive", "duration_ms": 8100},
-    {"stagePath": "2.2", "agent": "searcher", "stage_name": "Search the web", "duration_ms": 12400},
-    {"stagePath": "3", "agent": "writer", "stage_name": "Draft", "duration_ms": 21000, "handoff_reason": "sources in"},
-    {"stagePath": "3.1", "agent": "critic", "stage_name": "Review", "duration_ms": 5300, "handoff_reason": "draft 1"},
-    {"stagePath": "3.2", "agent": "writer", "stage_name": "Revise", "duration_ms": 9800, "handoff_reason": "7 remarks"},
-    {"stagePath": "4", "agent": "publisher", "stage_name": "Publish", "duration_ms": 600},
+    {"stagePath": "1", "agent": "planner", "stagename": "Plan", "duration_ms": 42, "handoff_reason": "plan ready"},
+    {"stagePath": "2", "agent": "searcher", "stagename": "Search", "duration_ms": 9},
+    {"stagePath": "2.1", "agent": "searcher", "stagename": "Search the archive", "duration_ms": 81},
+    {"stagePath": "2.2", "agent": "searcher", "stagename": "Search the web", "handoff_reason": "12 sources"},
+    {"stagePath": "3", "agent": "writer", "stagename": "Draft", "duration_ms": 35, "handoff_reason": "draft 1"},
+    {"stagePath": "3.1", "agent": "critic", "stagename": "Review", "duration_ms": 53, "handoff_reason": "7 remarks"},
+    {"stagePath": "3.2", "agent": "writer", "stagename": "Revise", "duration_ms": 29, "handoff_reason": "final text"},
+    {"stagePath": "4", "agent": "publisher", "stagename": "Publish", "duration_ms": 6},
 )
 
 
@@ -104,6 +104,8 @@ async def _research(calls: Calls, workflow_id: str, *, good: bool) -> str:
     for number, step in enumerate(_STEPS):
         if not good and step["stagePath"] == "2.2":
             continue
+        # Stages that take no time at all are no picture of anything.
+        await asyncio.sleep(0.05)
         is_last = step["stagePath"] == ("4" if good else "3.1")
         body: dict[str, Any] = {
             **step,
@@ -245,6 +247,7 @@ async def _past(sessions: Sessions, account_id: str, demo: Demo) -> None:
     async with transaction(sessions) as session:
         for statement, rows in ((_INSTANCE, instances), (_SPENT, spent), (_RUN, runs), (_STEP, steps)):
             await session.execute(text(statement), rows)
+        await session.execute(text(_SPENT_A_DAY), {"account": account_id})
         await session.execute(
             text("UPDATE pulses SET created_at = created_at - interval '90 days' WHERE account_id = :account"),
             {"account": account_id},
@@ -264,6 +267,11 @@ INSERT INTO cost_rollups (
     cached_tokens, cache_write_tokens, reasoning_tokens, cost_usd
 )
 VALUES (:account, :day, :key, :workflow, :model, :agent, '3', :pings, 0, :tokens, :tokens / 5, 0, 0, 0, :cost)
+"""
+_SPENT_A_DAY: Final = """
+INSERT INTO workflow_costs AS known (workflow_id, day, cost_usd)
+SELECT workflow_id, day, sum(cost_usd) FROM cost_rollups WHERE account_id = :account GROUP BY workflow_id, day
+ON CONFLICT (workflow_id, day) DO UPDATE SET cost_usd = excluded.cost_usd
 """
 _RUN: Final = """
 INSERT INTO process_runs (

@@ -85,6 +85,7 @@ def make_settings(database_url: str, client: Client, **settings: Any) -> Setting
         "pings_per_minute": 1_000_000,
         "requests_per_minute": 1_000_000,
         "letters_per_minute": 1_000_000,
+        "failed_logins_per_minute": 1_000,
         **settings,
     }
     return Settings(_env_file=None, **values)

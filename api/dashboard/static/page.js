@@ -128,9 +128,12 @@ class LivePage {
     this.last = Date.now();
     this.stale = false;
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      const address = location.href;
+      const answer = await fetch(address, { headers: { Accept: "text/html" } });
+      const text = await answer.text();
       if (answer.redirected && new URL(answer.url).pathname === "/login") location.reload();
-      else if (answer.ok) exchange(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      else if (address !== location.href) this.stale = true; // a script has gone on to another view meanwhile
+      else if (answer.ok) exchange(new DOMParser().parseFromString(text, "text/html"));
     } catch { this.stale = true; }
     this.loading = false;
     if (this.stale) setTimeout(() => this.refresh(), FRESH_EVERY);
