@@ -23,6 +23,9 @@ WIDE: Final = 4.0
 
 WIDE_ON_A_PHONE: Final = 16.0
 
+LEAST_STEP: Final = Decimal("0.001")
+"""In seconds: nothing shorter has a name."""
+
 GRID: Final = "gantt-grid"
 
 _FAILED: Final = (StageStatus.FAILED, StageStatus.TIMEOUT, StageStatus.MISSED)
@@ -59,10 +62,10 @@ class Scale:
         """Where times are named, and how: as what has passed since the start."""
         if self.seconds <= 0:
             return [(0.0, "0")]
-        step = scales.seconds(self.seconds).step
+        step = max(scales.seconds(self.seconds).step, LEAST_STEP)
         count = int(Decimal(str(self.seconds)) / step)
         return [
-            (100 * float(step * number) / self.seconds, duration(float(step * number)) if number else "0")
+            (min(100.0, 100 * float(step * number) / self.seconds), duration(float(step * number)) if number else "0")
             for number in range(count + 1)
         ]
 
