@@ -3,7 +3,6 @@
 import asyncio
 from datetime import timedelta
 from decimal import Decimal
-from time import process_time
 from typing import Any
 
 import pytest
@@ -226,27 +225,15 @@ async def test_a_deleted_workflow_leaves_its_instances_to_be_seen(fresh: Site, f
     assert "Terminated" in screen.text
 
 
-async def test_two_thousand_stages_are_there_in_less_than_150_milliseconds(
+async def test_two_thousand_stages_come_page_by_page_and_each_is_found(
     fresh: Site, fresh_calls: Calls, sessions: Sessions
 ) -> None:
     _, instance_id = await fresh_calls.open()
     await _ping_many(sessions, instance_id, 2_000)
     address = f"/instances/{instance_id}"
-    for path in (address, f"{address}?step=1500"):
-        # The processor's time, and the best of five: whatever else the machine does meanwhile is not ours.
-        assert min([await _work(fresh, path) for _ in range(5)]) < 0.15
     screen = await fresh.open(f"{address}?find=Part+1999")
     assert len(stages_shown(screen)) == 1
     assert "of 2,000" in (await fresh.open(address)).text
-
-
-async def _work(site: Site, path: str) -> float:
-    """The seconds that this process, and the gateway within it, work for a page."""
-    before = process_time()
-    screen = await site.open(path)
-    taken = process_time() - before
-    assert screen.status == 200
-    return taken
 
 
 async def _ping_many(sessions: Sessions, instance_id: str, count: int) -> None:
