@@ -25,7 +25,7 @@ class ApiKey(Base):
     the secret is random with more than 190 bits, so there is nothing to guess and no table to look it up in, and
     a slow hash would only slow down every ping. It is compared in constant time.
 
-    `created_by` is a user's e-mail address, `api-key:<id>`, or `pingpulse` for the command line; null if it is not known.
+    `created_by` is a user's e-mail address, `api-key:<id>`, or `pingpulse` for the command line; null if not known.
     """
 
     __tablename__ = "api_keys"

@@ -8,11 +8,13 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 from temporalio.client import Client
 
 from api.app import create_app
 from cli.postgres import EmbeddedPostgres
 from cli.supervisor.supervisor import Supervisor
+from storage import users
 from storage.base import Sessions, create_engine, create_sessions
 from storage.migrate import upgrade
 from tests.support.serving import serve
@@ -20,6 +22,9 @@ from tests.support.stack import Stack, make_account, make_settings, temporal_ser
 from worker.main import worker_on
 
 StartGateway = Callable[..., str]
+
+SLOWEST = ("tests/crash/", "tests/e2e/", "tests/cli/", "tests/clients_shell/", "tests/workflows/", "tests/mcp_server/")
+"""Where a file takes long. They are first: what is begun last is waited for alone."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -33,6 +38,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         shutil.rmtree(config.option.basetemp, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((at for at, path in enumerate(SLOWEST) if item.nodeid.startswith(path)), 99))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """Whoever logs in costs a tenth of a second, twice; with these parameters, nothing. What is stored says which were
+    used, and the processes that tests start use the real ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(users, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from cli.errors import CommandError
 from cli.postgres import EmbeddedPostgres
 from cli.probes import check_database
 from cli.supervisor.supervisor import Backoff, Supervisor
-from tests.cli.waiting import is_gone, until
+from tests.support.waiting import is_gone, until
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from cli.errors import CommandError
 from cli.supervisor.child import Child, Service, describe_exit
 from cli.supervisor.output import LogFile
 from cli.supervisor.supervisor import Backoff, Supervisor
-from tests.cli.waiting import is_gone, until
+from tests.support.waiting import is_gone, until
 
 QUICK = Backoff(first=0.02, factor=2, longest=0.1)
 # Says so in a file when it is up, and ends on SIGTERM with a line in another.

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 import pytest_asyncio
 import requests
 
 from cli.data_dir import DataDir, Runtime
-from tests.cli.waiting import is_gone, until
+from tests.support.waiting import is_gone, until
 
 KEY = r"ppk_[a-z0-9]{10}_[A-Za-z0-9]{32,64}"
 ON_FREE_PORTS = ["--port", "0", "--temporal-port", "0", "--temporal-ui-port", "0"]
@@ -78,7 +79,7 @@ class Stack:
         return next(line.strip() for line in self.output.splitlines() if line.strip().startswith("curl "))
 
     async def ready(self) -> None:
-        await until(lambda: self.process.poll() is not None or "curl " in self.output, seconds=30)
+        await until(lambda: self.process.poll() is not None or "curl " in self.output, timeout=30)
         assert self.process.poll() is None, self.output
 
     def family(self) -> list[int]:
@@ -92,7 +93,7 @@ class Stack:
     async def ends(self, seconds: float) -> float:
         """How long it took to end."""
         begun = time.monotonic()
-        await until(lambda: self.process.poll() is not None, seconds)
+        await until(lambda: self.process.poll() is not None, timeout=seconds)
         return time.monotonic() - begun
 
 
@@ -175,6 +176,11 @@ async def test_users_are_made_while_it_runs(stack: Stack) -> None:
     arguments = ["users", "create", "--data-dir", "data", "--email", "ada@example.com"]
     code, password, _ = run(stack.home, *arguments)
     assert (code, len(password.split())) == (0, 1)
+    assert stack.runtime.database_url is not None
+    with psycopg.connect(stack.runtime.database_url) as database:
+        kept = database.execute("SELECT password_hash FROM users WHERE email = 'ada@example.com'").fetchone()
+    assert kept is not None
+    assert kept[0].startswith("$argon2id$v=19$m=65536,t=3,p=4$"), "what RFC 9106 recommends"
     code, _, error = run(stack.home, *arguments)
     assert (code, error) == (1, "pingpulse: This e-mail address is taken.\n")
 
@@ -211,7 +217,7 @@ async def test_a_part_that_is_killed_comes_back(stack: Stack, name: str) -> None
     os.kill(killed, signal.SIGKILL)
     await until(lambda: stack.runtime.children.get(name, killed) != killed)
     assert f"{name} was killed by SIGKILL; starting it again in 0.5 s" in stack.output
-    await until(lambda: _answers(stack), seconds=20)
+    await until(lambda: _answers(stack), timeout=20)
 
 
 def _answers(stack: Stack) -> bool:
@@ -228,7 +234,7 @@ async def test_sigterm_leaves_no_process_and_the_next_start_has_all_that_was_the
     stack.process.terminate()
     assert await stack.ends(seconds=12) < 10
     assert stack.process.returncode == 0
-    await until(lambda: all(is_gone(pid) for pid in family), seconds=1)
+    await until(lambda: all(is_gone(pid) for pid in family), timeout=1)
     assert stack.data_dir.runtime() is None
     code, _, error = run(stack.home, "keys", "list", "--data-dir", "data")
     assert (code, error.count("\n")) == (1, 1)
@@ -259,7 +265,7 @@ async def test_ctrl_c_while_it_starts_leaves_no_process(tmp_path: Path) -> None:
     family = stack.family()
     stack.process.send_signal(signal.SIGINT)
     assert await stack.ends(seconds=12) < 10
-    await until(lambda: all(is_gone(pid) for pid in family), seconds=1)
+    await until(lambda: all(is_gone(pid) for pid in family), timeout=1)
 
 
 UNREACHABLE: list[Any] = [

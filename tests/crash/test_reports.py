@@ -12,7 +12,7 @@ from tests.support.up import Up, running_up
 from tests.support.waiting import until
 
 CALLERS = 6
-RUNS = 30
+RUNS = 15
 
 
 async def report(client: httpx.AsyncClient, body: dict[str, str], give_up: float) -> dict[str, str]:

@@ -48,8 +48,8 @@ TOLD_SECONDS: Final = 60
 WORKER_SECONDS: Final = 40
 """To start, and to come to the step."""
 
-PULSES: Final = 200
-KILLS: Final = 3
+PULSES: Final = 100
+KILLS: Final = 2
 UNAVOIDABLE: Final = "answered"
 """Who dies between the receiver's answer and its record cannot know that there was one."""
 

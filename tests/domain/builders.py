@@ -14,7 +14,7 @@ from domain.workflows import StageDefinition, ValidationMode, WorkflowDefinition
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 HEALTHY, FAILED, PENDING = PingStatus.HEALTHY, PingStatus.FAILED, PingStatus.PENDING
 
-properties = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+properties = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 """The same examples in every run: what fails here fails everywhere."""
 
 

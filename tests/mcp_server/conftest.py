@@ -1,9 +1,7 @@
 """An account of one's own at the gateway of all tests, and agents who work for it."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
-from functools import partial
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
@@ -12,7 +10,7 @@ from storage.base import Sessions, transaction
 from storage.keys import create_key
 from tests.api.calls import Calls
 from tests.api.conftest import calls_to
-from tests.mcp_server.agents import Agent, over_stdio
+from tests.mcp_server.agents import Agent, HttpServer, Mode, http_server, over_http
 from tests.support.stack import Stack, make_account
 
 Agents = Callable[..., AbstractAsyncContextManager[Agent]]
@@ -31,10 +29,23 @@ async def theirs(stack: Stack, sessions: Sessions) -> AsyncIterator[Calls]:
         yield calls
 
 
+@pytest.fixture(scope="session")
+async def server(tmp_path_factory: pytest.TempPathFactory, stack: Stack) -> AsyncIterator[HttpServer]:
+    """One for all whom it makes no difference to: a process of one's own takes a second to start."""
+    async with http_server(tmp_path_factory.mktemp("mcp"), stack.url, None) as server:
+        yield server
+
+
 @pytest.fixture
-def agents(tmp_path: Path, stack: Stack, mine: Calls) -> Agents:
-    """Starts an agent over standard input and output, with the account's key unless another one is given."""
-    return partial(over_stdio, tmp_path, stack.url, mine.key)
+def agents(server: HttpServer, mine: Calls) -> Agents:
+    """Starts an agent with the account's key."""
+
+    @asynccontextmanager
+    async def start(mode: Mode = "auto") -> AsyncIterator[Agent]:
+        async with over_http(server.url, mode, Authorization=f"Bearer {mine.key}") as agent:
+            yield agent
+
+    return start
 
 
 @pytest.fixture

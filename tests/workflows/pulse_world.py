@@ -18,7 +18,7 @@ from domain.pings import Event, PingFact, PingStatus
 from domain.pulses import PulseDefinition, first_state
 from domain.subjects import pulse_subject
 from temporal_workflows.pulse import PulseWorkflow
-from tests.workflows.skipping import skip_to
+from tests.workflows.skipping import lose, skip_to
 
 QUEUE = "pulses"
 STATUSES = {Event.START: PingStatus.PENDING, Event.FAIL: PingStatus.FAILED}
@@ -89,6 +89,10 @@ class Target:
         while len(self.questions) == asked:
             await self.handle.query(PulseWorkflow.state)
 
+    async def lose(self) -> None:
+        """Temporal forgets its workflow."""
+        await lose(self.handle)
+
     async def until(self, seconds: float) -> None:
         """Skips to so many seconds after the creation."""
         await skip_to(self.environment, self.created_at + timedelta(seconds=seconds))
@@ -143,7 +147,7 @@ class PulseWorld:
     async def end_all(self) -> None:
         for target in self._targets.values():
             with suppress(RPCError):
-                await target.handle.terminate()
+                await target.lose()
         self._ended += len(self._targets)
         self._targets.clear()
 

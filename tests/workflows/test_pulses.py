@@ -207,7 +207,7 @@ async def test_a_workflow_that_was_lost_begins_where_it_was(pulses: PulseWorld) 
     target = await pulses.create(period_seconds=60, grace_seconds=30)
     await target.ping()
     await target.until(95)
-    await target.handle.terminate()
+    await target.lose()
     await target.until(100)
     target.delivered.append(await target.fact())  # Temporal had it, and has forgotten it
     await target.until(110)
@@ -348,7 +348,7 @@ def due_on(day: date, zone: ZoneInfo) -> datetime:
 async def test_rules_that_changed_while_its_workflow_was_lost_take_effect_when_it_is_back(pulses: PulseWorld) -> None:
     target = await pulses.create(period_seconds=60, grace_seconds=0)
     await target.ping()
-    await target.handle.terminate()
+    await target.lose()
     await target.redefine(paused_at=target.created_at)
     await target.until(1000)
     assert await target.status() == "paused"
@@ -425,7 +425,7 @@ async def test_a_pulse_that_is_awaited_is_new_and_awaited_again_after_a_pause(pu
 
 async def test_a_pulse_that_is_awaited_is_still_so_after_its_workflow_was_lost(pulses: PulseWorld) -> None:
     target = await pulses.create_awaited(period_seconds=60, grace_seconds=0)
-    await target.handle.terminate()
+    await target.lose()
     await target.until(100)
     await target.temporal.signal(pulse_subject(target.definition.id), [])
     await target.until(103)
