@@ -21,7 +21,7 @@ install-dev: $(VENV)/.installed-dev
 
 # A test is whatever process it starts, too: compiled anew each time, the code would cost more than many a test does.
 test: install-dev browser check
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 # A real Airflow, in an environment of its own, with the published provider as it is.
 test-airflow: install-dev $(AIRFLOW_VENV)/.installed

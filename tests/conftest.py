@@ -23,8 +23,11 @@ from worker.main import worker_on
 
 StartGateway = Callable[..., str]
 
-SLOWEST = ("tests/crash/", "tests/e2e/", "tests/cli/", "tests/clients_shell/", "tests/workflows/", "tests/mcp_server/")
-"""Where a file takes long. They are first: what is begun last is waited for alone."""
+ONE_AT_A_TIME = ("tests/crash/", "tests/e2e/", "tests/cli/")
+"""Tests of many processes each, which kill them and look at the clock: side by side they would starve one another."""
+
+SLOW = (*ONE_AT_A_TIME, "tests/browser/", "tests/clients_shell/", "tests/workflows/", "tests/mcp_server/")
+"""They are first: what is begun last is waited for alone."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -40,8 +43,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(config.option.basetemp, ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: next((at for at, path in enumerate(SLOWEST) if item.nodeid.startswith(path)), 99))
+    """A file is for one worker, and so are all files of tests that need the machine for themselves."""
+    items.sort(key=lambda item: next((at for at, path in enumerate(SLOW) if item.nodeid.startswith(path)), len(SLOW)))
+    for item in items:
+        group = "processes" if item.nodeid.startswith(ONE_AT_A_TIME) else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -78,11 +78,20 @@ def test_backoff_doubles_up_to_its_longest_and_forgets_after_a_healthy_while() -
 
 
 async def test_a_child_that_dies_is_started_again_with_growing_delays_and_a_line_each(tmp_path: Path) -> None:
-    code = "import sys; open(sys.argv[2] + '/starts', 'a').write('x'); sys.exit(3)"
+    # The first one lives until it is seen to be ready.
+    code = """
+import os, sys, time
+open(sys.argv[2] + "/starts", "a").write("x")
+give_up_at = time.monotonic() + 20
+while not os.path.exists(sys.argv[2] + "/go") and time.monotonic() < give_up_at:
+    time.sleep(0.005)
+sys.exit(3)
+"""
     changes: list[int] = []
     with capture_logs() as lines:
         async with supervisor(on_change=lambda: changes.append(1)) as supervised:
             await supervised.start(service(code, tmp_path, ready=answer(True)))
+            (tmp_path / "go").touch()
             await until(lambda: len((tmp_path / "starts").read_bytes() if (tmp_path / "starts").exists() else b"") > 3)
     deaths = [line["event"] for line in lines if line["log_level"] == "warning"]
     assert [death.split(";")[0] for death in deaths[:3]] == ["child exited with code 3"] * 3

@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from cli.ports import claim_ports
 from cli.postgres import EmbeddedPostgres
+from config.clock import utc_now
 from config.temporal import connect
 from domain.subjects import approval_subject
 from storage.alerts import AlertRow
@@ -89,6 +91,7 @@ async def everything_stops(stage: Stage) -> None:
             assert (before["status"], before["result"]) == ("pending", None)
         assert not await up.stop(signal.SIGKILL)
         await up.start()
+        was_in_time = utc_now() < datetime.fromisoformat(before["expires_at"])
         async with up.client() as client:
             decision = {"decision": "approve", "notes": "still fine"}
             assert (await client.post(f"/api/approvals/{answered}/decide", json=decision)).status_code == 200
@@ -96,7 +99,9 @@ async def everything_stops(stage: Stage) -> None:
             await until(partial(is_decided, client, silent), timeout=NOTICED_SECONDS, every=0.1)
             after = await read(client, silent)
             assert (after["status"], after["result"], after["decided_by"]) == ("denied", 0, "timeout")
-            assert after["expires_at"] == before["expires_at"] == after["decided_at"]
+            assert after["decided_at"] == after["expires_at"]
+            # On a machine that took longer to start, nobody could decide before the deadline, and it was moved.
+            assert after["expires_at"] == before["expires_at"] or not was_in_time
             audit = (await client.get(f"/api/approvals/{silent}/audit")).json()["entries"]
             assert [entry["event"] for entry in audit] == ["requested", "reminded", "reminded", "decided"]
 
