@@ -26,7 +26,10 @@ StartGateway = Callable[..., str]
 ONE_AT_A_TIME = ("tests/crash/", "tests/e2e/", "tests/cli/")
 """Tests of many processes each, which kill them and look at the clock: side by side they would starve one another."""
 
-SLOW = (*ONE_AT_A_TIME, "tests/browser/", "tests/clients_shell/", "tests/workflows/", "tests/mcp_server/")
+BROWSER = "tests/browser/"
+"""One browser is work enough for the machine."""
+
+SLOW = (*ONE_AT_A_TIME, BROWSER, "tests/clients_shell/", "tests/workflows/", "tests/mcp_server/")
 """They are first: what is begun last is waited for alone."""
 
 
@@ -48,8 +51,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file is for one worker, and so are all files of tests that need the machine for themselves."""
     items.sort(key=lambda item: next((at for at, path in enumerate(SLOW) if item.nodeid.startswith(path)), len(SLOW)))
     for item in items:
-        group = "processes" if item.nodeid.startswith(ONE_AT_A_TIME) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(_group(item.nodeid)))
+
+
+def _group(node: str) -> str:
+    if node.startswith(ONE_AT_A_TIME):
+        return "processes"
+    return "browser" if node.startswith(BROWSER) else node.partition("::")[0]
 
 
 @pytest.fixture(scope="session", autouse=True)
