@@ -1,7 +1,7 @@
 """What a browser sends with a form, read with suspicion."""
 
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import Request
 
@@ -11,14 +11,34 @@ from domain.errors import CsrfFailed, InvalidRequest
 MAX_FIELDS: Final = 500
 
 
-async def read_fields(request: Request, max_fields: int = MAX_FIELDS) -> list[tuple[str, str]]:
+def check_site(request: Request, *, without_origin: bool = False) -> None:
+    """That a form is on a page of ours: for those that nobody need be logged in for, which no token protects.
+
+    `without_origin`: the page wants no referrer, and browsers send `Origin: null` with its forms. Raises CsrfFailed.
+    """
+    headers = request.headers
+    site, origin = headers.get("sec-fetch-site", "").lower(), headers.get("origin")
+    if site:
+        is_ours = site in ("same-origin", "none")
+    elif origin is None or origin == "null":
+        # Browsers send neither only to plain HTTP, and old ones; programs send what they like.
+        is_ours = origin is None or without_origin
+    else:
+        # Proxies may call us by another name than browsers do.
+        hosts = {headers.get("host", ""), urlsplit(request.app.state.settings.base_url).netloc}
+        is_ours = origin.partition("://")[2] in hosts
+    if not is_ours:
+        raise CsrfFailed("This came from another site, so nothing was done. Use the form on the page itself.")
+
+
+async def read_fields(
+    request: Request, max_fields: int = MAX_FIELDS, *, without_origin: bool = False
+) -> list[tuple[str, str]]:
     """The fields in the order of the page, with the ends of their lines as everywhere.
 
     Raises CsrfFailed for a form on another site, UnsupportedMediaType, and InvalidRequest for what is no text.
     """
-    # Browsers send `Origin: null` with forms of pages that want no referrer; this header says more anyway.
-    if request.headers.get("sec-fetch-site") == "cross-site":
-        raise CsrfFailed("This came from another site, so nothing was done. Use the form on the page itself.")
+    check_site(request, without_origin=without_origin)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/x-www-form-urlencoded":
         raise UnsupportedMediaType("Only the form on the page is understood here.")

@@ -53,6 +53,12 @@ async def count_waiting(session: AsyncSession, account_id: str, email: str) -> W
     return Waiting(row[0], row[1] - row[0])
 
 
+async def is_named(session: AsyncSession, account_id: str, email: str) -> bool:
+    """Whether something pending is asked from this address, or will be when it is escalated."""
+    names = or_(_names(Approval.approvers, email), _names(Approval.escalate_to, email))
+    return await session.scalar(select(Approval.id).where(*_is_pending(account_id), names).limit(1)) is not None
+
+
 async def list_waiting(
     session: AsyncSession, account_id: str, email: str, *, limit: int, after: Place | None = None
 ) -> list[Listed]:

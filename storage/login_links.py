@@ -6,7 +6,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-from sqlalchemy import ForeignKey, delete, select
+from sqlalchemy import ForeignKey, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -60,6 +60,12 @@ async def use_login_link(session: AsyncSession, token: str, now: datetime) -> tu
     link.used_at = now
     await session.flush()
     return state, link.user_id
+
+
+async def end_login_links(session: AsyncSession, user_id: str, now: datetime) -> None:
+    """Uses up what is left of a user's links. Those of a user who is removed go with the user."""
+    unused = (LoginLink.user_id == user_id, LoginLink.used_at.is_(None))
+    await session.execute(update(LoginLink).where(*unused).values(used_at=now))
 
 
 def _state(link: LoginLink | None, now: datetime) -> LinkState:

@@ -17,9 +17,9 @@ _ORDER: Final = (
     PulseStatus.DOWN,
     PulseStatus.LATE,
     PulseStatus.UNKNOWN,
-    PulseStatus.NEW,
     PulseStatus.UP,
     PulseStatus.PAUSED,
+    PulseStatus.NEW,
 )
 _URGENCY: Final = {status.value: place for place, status in enumerate(_ORDER)}
 """Which comes first."""

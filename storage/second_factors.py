@@ -17,6 +17,9 @@ from storage.base import Base
 from storage.vault import Vault
 
 SETUP_LIFETIME: Final = timedelta(minutes=30)
+SETUP_TRIES: Final = 10
+"""Wrong codes after which a setup must be begun again."""
+
 FAILURES_AN_HOUR: Final = 10
 """Wrong codes after the right password. Who guesses for a year finds a code of six digits with a chance of a fifth, and
 the account's audit trail has tens of thousands of entries by then."""
@@ -83,17 +86,21 @@ async def begin_setup(session: AsyncSession, user_id: str, vault: Vault, now: da
 async def confirm_setup(
     session: AsyncSession, user_id: str, code: str, vault: Vault, now: datetime
 ) -> list[str] | None:
-    """Turns it on with a first code; the recovery codes, which nobody can tell again. None for a wrong code.
+    """Turns it on with a first code; the recovery codes, which nobody can tell again. None for a wrong code; the
+    transaction must be committed then, too: it counts.
 
-    Raises Conflict if nothing is being set up, and VaultError.
+    Raises Conflict if nothing is being set up, also after too many wrong codes, and VaultError.
     """
     found = await _get(session, user_id, lock=True)
     if found is None or not _is_in_setup(found, now):
-        raise Conflict("Nothing is being set up, or it was begun too long ago. Begin again.")
+        raise Conflict("Nothing is being set up, or it took too long or too many wrong codes. Begin again.")
     step = fitting_step(vault.decrypt(found.secret), normal_code(code), now, None)
     if step is None:
+        found.failures += 1
+        await session.flush()
         return None
     codes = new_recovery_codes()
+    found.failures = 0
     found.confirmed_at, found.last_step, found.recovery_hashes = now, step, [_hash(code) for code in codes]
     await session.flush()
     return codes
@@ -154,7 +161,8 @@ def _proof(factor: SecondFactor, code: str, vault: Vault, now: datetime) -> Proo
 
 
 def _is_in_setup(factor: SecondFactor, now: datetime) -> bool:
-    return factor.confirmed_at is None and now < factor.created_at + SETUP_LIFETIME
+    is_open = factor.failures < SETUP_TRIES and now < factor.created_at + SETUP_LIFETIME
+    return factor.confirmed_at is None and is_open
 
 
 async def _get(session: AsyncSession, user_id: str, *, lock: bool = False) -> SecondFactor | None:

@@ -21,7 +21,7 @@ Form = Mapping[str, str]
 
 async def read_form(request: Request) -> Form:
     """The fields, the last of each name. Raises what `api.forms.read_fields` raises."""
-    return dict(await read_fields(request, MAX_FIELDS))
+    return dict(await read_fields(request, MAX_FIELDS, without_origin=True))
 
 
 def read_decision(action: str, approval: Approval) -> tuple[Decision, str | None] | None:

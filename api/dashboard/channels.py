@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from activities.senders.addresses import address_field
 from api.dashboard.channel_forms import KINDS, given_values, shown_values, time_zones
-from api.dashboard.forms import Form, build
+from api.dashboard.forms import Form, as_of, build, check_as_of
 from api.dashboard.links import with_query
 from api.dashboard.rendering import see
 from api.dashboard.visitors import FormDep, Visitor, VisitorDep
@@ -91,6 +91,7 @@ async def change(
     async with snapshot(sessions) as session:
         channel = await _owned(visitor, session, channel_id)
     try:
+        check_as_of(form, _as_of(channel))
         values = given_values(form, ChannelKind(channel.kind), is_new=False)
         if not values["name"]:
             # None would keep what it is called.
@@ -177,6 +178,11 @@ async def _page(
     )
 
 
+def _as_of(channel: Channel) -> str:
+    """Of when it was changed: of its secret address the form shows too little to tell it from another one."""
+    return as_of(channel.updated_at)
+
+
 def _new_page(
     visitor: Visitor, kind: ChannelKind | None, *, error: DomainError | None = None, form: Form | None = None
 ) -> Response:
@@ -191,6 +197,7 @@ def _new_page(
         error=error,
         form=form,
         channel=None,
+        as_of=None,
         kind=kind,
         words=KINDS[kind],
         field_name=address_field(kind),
@@ -210,6 +217,7 @@ def _edit_page(
         error=error,
         form=form,
         channel=channel,
+        as_of=_as_of(channel),
         kind=kind,
         words=KINDS[kind],
         field_name=address_field(kind),

@@ -1,7 +1,7 @@
 """Errors of pages: a page that says what happened, or the way to log in."""
 
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -35,8 +35,27 @@ def is_for_people(scope: Scope) -> bool:
 
 def error_page(scope: Scope, error: DomainError) -> Response:
     if error.status == 401:
-        wanted = scope["path"] + (f"?{query}" if (query := scope["query_string"].decode("latin-1")) else "")
-        is_look = scope["method"] in ("GET", "HEAD") and wanted != "/"
-        return see(f"/login?{urlencode({'next': wanted})}" if is_look else "/login")
+        return see(f"/login{_way_back(scope)}")
     heading = _HEADINGS.get(error.status, error.title)
     return render("error.html", error.status, heading=heading, message=words(error))
+
+
+def _way_back(scope: Scope) -> str:
+    """The query by which the login leads back: to the page that was wanted, or to the one whose form was sent. There a
+    script fills in again what was typed."""
+    if scope["method"] in ("GET", "HEAD"):
+        wanted = scope["path"] + (f"?{query}" if (query := scope["query_string"].decode("latin-1")) else "")
+        return f"?{urlencode({'next': wanted})}" if wanted != "/" else ""
+    headers = Headers(scope=scope)
+    referer = _split(headers.get("referer", ""))
+    if referer is None or referer.netloc != headers.get("host") or not referer.path:
+        return "?lost=yes"
+    query = "&".join(filter(None, (referer.query, "again=yes")))
+    return f"?{urlencode({'next': f'{referer.path}?{query}', 'lost': 'yes'})}"
+
+
+def _split(address: str) -> SplitResult | None:
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return None

@@ -1,15 +1,20 @@
 """What a form sent, and how it becomes what the JSON API takes."""
 
+import json
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from hashlib import sha256
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from api.errors import invalid_request
 from domain.durations import parse_duration
-from domain.errors import InvalidRequest
+from domain.errors import Conflict, InvalidRequest
 
 Model = TypeVar("Model", bound=BaseModel)
+
+AS_OF_FIELD: Final = "as_of"
+"""The hidden field that says what a form was filled from."""
 
 
 class Form:
@@ -66,3 +71,18 @@ def build(model: type[Model], values: Mapping[str, Any]) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         raise invalid_request(error.errors()) from None
+
+
+def as_of(*shown: Any) -> str:
+    """Names what a form is filled from: another one as soon as any of it is different."""
+    return sha256(json.dumps(shown, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def check_as_of(form: Form, present: str) -> None:
+    """Raises Conflict if the form was filled from anything but what is there now: saved, it would undo in silence what
+    was changed since. Shown again with the `present` one, it can be sent again by somebody who knows."""
+    if form.get(AS_OF_FIELD) != present:
+        raise Conflict(
+            "It was changed meanwhile, by somebody else or in another tab. Nothing was saved. Look at what it is now; "
+            "send this again to overwrite it."
+        )

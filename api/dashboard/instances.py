@@ -100,6 +100,7 @@ async def _page(
         wanted=wanted,
         states=[status.value for status in StageStatus],
         around=around,
+        happened=[change for change in around.changes if look.step is None or change.at <= look.end],
         chosen=chosen,
         handoffs=handoffs[:MAX_HANDOFFS],
         handoff_count=len(handoffs),

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.dashboard.forms import Form
 from api.dashboard.rendering import render, see
-from api.dashboard.visitors import AnyFormDep, VisitorDep
+from api.dashboard.visitors import identify_visitor, read_any_form
 from api.deps import SessionDep, SettingsDep, get_limiter, get_sessions
 from api.forms import read_fields
 from api.html import refused, words
@@ -34,11 +34,12 @@ router = APIRouter(include_in_schema=False)
 
 _OVERVIEW: Final = "/"
 _WELCOME: Final = "/welcome"
+_LOST: Final = "Your login had ended, so nothing was saved. Log in, and send it once more."
 
 
 @router.get("/login")
-async def show_login(next: Annotated[str, Query(max_length=2000)] = _OVERVIEW) -> Response:
-    return _page(next=next)
+async def show_login(next: Annotated[str, Query(max_length=2000)] = _OVERVIEW, lost: str = "") -> Response:
+    return _page(next=next, said=_LOST if lost else None)
 
 
 @router.post("/login")
@@ -104,7 +105,10 @@ async def submit_start(token: str, request: Request) -> Response:
 
 
 @router.post("/logout")
-async def log_out(visitor: VisitorDep, form: AnyFormDep, session: SessionDep, settings: SettingsDep) -> Response:
+async def log_out(request: Request, session: SessionDep, settings: SettingsDep) -> Response:
+    # Not counted: whoever has used up the quota may still leave.
+    visitor = await identify_visitor(request)
+    await read_any_form(request, visitor)
     assert visitor.principal.session_id is not None
     await revoke_session(session, visitor.principal.session_id, utc_now())
     response = see("/login")
@@ -114,13 +118,17 @@ async def log_out(visitor: VisitorDep, form: AnyFormDep, session: SessionDep, se
 
 def _own_address(address: str) -> str:
     """Where to go on after the login: never to another site."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return _OVERVIEW
     is_own = not parts.scheme and not parts.netloc and address.startswith("/") and "\\" not in address
     return address if is_own and not address.startswith("//") and address.isprintable() else _OVERVIEW
 
 
-def _page(*, next: str, email: str = "", error: DomainError | None = None) -> Response:
-    return render("login.html", error.status if error is not None else 200, next=next, email=email, **_said(error))
+def _page(*, next: str, email: str = "", error: DomainError | None = None, said: str | None = None) -> Response:
+    values = {**_said(error), "said": said}
+    return render("login.html", error.status if error is not None else 200, next=next, email=email, **values)
 
 
 def _code_page(*, next: str, step: str, error: DomainError | None = None) -> Response:

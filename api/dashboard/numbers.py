@@ -12,12 +12,16 @@ from domain.durations import in_words
 
 
 def when(at: datetime | None, style: str = "relative") -> Markup:
-    """A time. Browsers write it in the reader's zone, `relative` to now or as a `date`; on hover it is exact."""
+    """A time. Browsers write it in the reader's zone, `relative` to now, as a `date` or as a `clock` shows it with
+    seconds; on hover it is exact."""
     if at is None:
         return Markup('<span class="soft">–</span>')
     at = at.astimezone(UTC)
     exact = f"{at.day} {at:%b %Y, %H:%M:%S} UTC"
-    shown = f"{at.day} {at:%b %Y}" if style == "date" else f"{at.day} {at:%b %Y, %H:%M} UTC"
+    if style == "date":
+        shown = f"{at.day} {at:%b %Y}"
+    else:
+        shown = f"{at:%H:%M:%S} UTC" if style == "clock" else f"{at.day} {at:%b %Y, %H:%M} UTC"
     return Markup('<time datetime="{}" data-style="{}" title="{}">{}</time>').format(
         at.isoformat(timespec="milliseconds"), style, exact, shown
     )

@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from api.dashboard.forms import Form, build
+from api.dashboard.forms import Form, as_of, build, check_as_of
 from api.dashboard.process_hooks import MOST_CHANNELS
 from api.dashboard.pulse_forms import by_field, require_writer
 from api.dashboard.rendering import see
@@ -63,6 +63,7 @@ async def change(hook_id: Text, visitor: VisitorDep, form: FormDep, sessions: Se
         hook = await process_hooks.read_hook(hook_id, session, visitor.principal, visitor.request)
     try:
         sent, shown = _sent(form), _values_of(hook)
+        check_as_of(form, as_of(shown))
         values = {name: value for name, value in _read(form).items() if sent[name] != shown[name]}
         body = build(HookChanges, values)
         async with transaction(sessions) as session:
@@ -128,6 +129,7 @@ async def _page(
         error=error,
         form=form,
         hook=hook,
+        as_of=as_of(_values_of(hook)) if hook is not None else None,
         values=values,
         channels=channels,
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from api.dashboard.forms import Form, build
+from api.dashboard.forms import AS_OF_FIELD, Form, as_of, build, check_as_of
 from api.dashboard.moments import Moment, moments_of
 from api.dashboard.pulse_fields import first_values, read_values, values_of, values_sent
 from api.dashboard.pulses import MOST_CHANNELS, NEXT_TIMES
@@ -65,19 +65,24 @@ async def create(visitor: VisitorDep, form: FormDep, sessions: SessionsDep, sett
 async def show_edit(pulse_id: Text, visitor: VisitorDep, sessions: SessionsDep) -> Response:
     require_writer(visitor)
     view = await _view(visitor, sessions, pulse_id)
-    return await _page(visitor, sessions, view, await _values(visitor, sessions, view))
+    values = await _values(visitor, sessions, view)
+    return await _page(visitor, sessions, view, values, filled_from=as_of(values))
 
 
 @router.post("/pulses/{pulse_id}/edit")
 async def change(pulse_id: Text, visitor: VisitorDep, form: FormDep, sessions: SessionsDep) -> Response:
     view = await _view(visitor, sessions, pulse_id)
     if "check" in form:
-        return await _page(visitor, sessions, view, values_sent(form), form=form)
+        return await _page(visitor, sessions, view, values_sent(form), form=form, filled_from=form.get(AS_OF_FIELD))
+    values = await _values(visitor, sessions, view)
+    present = as_of(values)
     try:
-        body = build(PulseChanges, read_values(form, await _values(visitor, sessions, view)))
+        check_as_of(form, present)
+        body = build(PulseChanges, read_values(form, values))
         await pulses.change(view.id, body, sessions, visitor.principal, visitor.request)
     except DomainError as error:
-        return await _page(visitor, sessions, view, values_sent(form), error=by_field(error), form=form)
+        sent = values_sent(form)
+        return await _page(visitor, sessions, view, sent, error=by_field(error), form=form, filled_from=present)
     return see(f"/pulses/{view.id}?done=changed")
 
 
@@ -121,6 +126,7 @@ async def _page(
     *,
     error: DomainError | None = None,
     form: Form | None = None,
+    filled_from: str | None = None,
 ) -> Response:
     async with snapshot(sessions) as session:
         channels = await list_channels(session, visitor.account.id, limit=MOST_CHANNELS, before=None)
@@ -131,6 +137,7 @@ async def _page(
         error=error,
         form=form,
         pulse=view,
+        as_of=filled_from,
         values=values,
         channels=channels,
         zones=ZONES,

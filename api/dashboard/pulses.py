@@ -136,7 +136,12 @@ async def show(
         events=changes.events,
         events_next=with_query(path, pings=pings, events=changes.next_cursor) if changes.next_cursor else None,
         events_first=with_query(path, pings=pings) if events else None,
-        badge_path=view.badge_url.removeprefix(settings.base_url),
+        # An address that changes with the status, or browsers would go on to show the picture they have.
+        badge_path=with_query(
+            view.badge_url.removeprefix(settings.base_url),
+            status=view.status.value,
+            since=view.status_since.isoformat(timespec="milliseconds"),
+        ),
         above=above,
         below=below,
         channels=[channel for channel in channels if channel.id in view.channels],

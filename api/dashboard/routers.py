@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from fastapi.routing import APIRoute
+
 from api.dashboard import (
     account,
     alerts,
@@ -81,3 +83,9 @@ DASHBOARD: Final = (
     workflow_failed,
     workflows,
 )
+
+for _module in DASHBOARD:
+    for _route in _module.router.routes:
+        # FastAPI leaves this out; whoever looks whether a page is there asks so. Live events have no end.
+        if isinstance(_route, APIRoute) and _route.methods is not None and _module is not live:
+            _route.methods |= {"HEAD"} if "GET" in _route.methods else set()

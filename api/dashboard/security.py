@@ -73,8 +73,7 @@ async def begin(visitor: VisitorDep, form: AnyFormDep, database: SessionsDep, va
 async def confirm(visitor: VisitorDep, form: AnyFormDep, database: SessionsDep, vault: VaultDep) -> Response:
     try:
         body = build(Code, {"code": form.text("code") or ""})
-        async with transaction(database) as opened:
-            made = await second_factor.confirm(body, visitor.request, Response(), opened, vault, visitor.principal)
+        made = await second_factor.confirm(body, visitor.request, Response(), database, vault, visitor.principal)
     except InvalidRequest as error:
         # The secret is what the page has shown before: it is not told to whoever has not seen it.
         secret = form.get("secret")

@@ -176,17 +176,18 @@ class Course:
 
     def handoffs(self) -> list[Handoff]:
         """Where the work went from one agent to another, in order. Why is said by who gave it, at any of the steps
-        since they took it; or else by who took it, at once."""
+        since they took it; or else by who took it, at once. No reason is told twice."""
         found: list[Handoff] = []
         giver: str | None = None
         reason: str | None = None
         for number, mark in enumerate(self.marks):
             if not mark.accepted or mark.agent is None:
                 continue
+            own = mark.handoff_reason
             if giver is not None and giver != mark.agent:
-                found.append(Handoff(giver, mark.agent, number, mark.path, mark.at, reason or mark.handoff_reason))
-                reason = None
-            giver, reason = mark.agent, mark.handoff_reason or reason
+                found.append(Handoff(giver, mark.agent, number, mark.path, mark.at, reason or own))
+                reason, own = None, own if reason else None
+            giver, reason = mark.agent, own or reason
         return found
 
     def agents(self) -> Counter[str]:

@@ -1,5 +1,6 @@
 """`/settings/status`: what is on the public status page. `/status/<slug>`: the page itself, for everybody."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -132,6 +133,9 @@ def _share(line: Line) -> float | None:
     return success_of([day for day in line.days if isinstance(day, DayOfRuns)])
 
 
+_NUMBER: Final = re.compile(r"\d{1,6}", re.ASCII)
+
+
 def _chosen(form: Form) -> list[Choice]:
     """What was ticked, by its number; what has none, or the same, in the order of the form."""
     chosen = []
@@ -139,7 +143,7 @@ def _chosen(form: Form) -> list[Choice]:
         kind, _, id_ = key.partition("/")
         shown, position = form.get(f"shown {key}").strip(), form.get(f"position {key}").strip()
         chosen.append(Choice(kind, id_, "", shown or form.get(f"own {key}"), True, position))
-    return sorted(chosen, key=lambda one: int(one.position) if one.position.isdecimal() else MAX_COMPONENTS + 1)
+    return sorted(chosen, key=lambda one: int(one.position) if _NUMBER.fullmatch(one.position) else MAX_COMPONENTS + 1)
 
 
 async def _kept(session: AsyncSession, visitor: Visitor, base_url: str) -> StatusPageSettings:

@@ -91,14 +91,20 @@ class Visitor:
         return refused(response, error) if error is not None else response
 
 
-async def identify_visitor(request: Request) -> Visitor:
+async def admit_visitor(request: Request) -> Visitor:
     """Raises Unauthenticated, for which the browser is sent to log in, and RateLimited."""
+    visitor = await identify_visitor(request)
+    get_limiter(request).hit_request(request.scope, visitor.principal)
+    return visitor
+
+
+async def identify_visitor(request: Request) -> Visitor:
+    """As `admit_visitor`, and counts nothing. Raises Unauthenticated."""
     authenticator = get_authenticator(request)
     token = request.cookies.get(SESSION_COOKIE)
     if not token:
         raise Unauthenticated("Log in first.")
     principal = await authenticator.authenticate_session(token)
-    get_limiter(request).hit_request(request.scope, principal)
     assert principal.user_id is not None
     assert principal.session_id is not None
     async with get_sessions(request)() as session:
@@ -133,6 +139,6 @@ async def read_any_form(request: Request, visitor: "VisitorDep") -> Form:
     return form
 
 
-VisitorDep = Annotated[Visitor, Depends(identify_visitor)]
+VisitorDep = Annotated[Visitor, Depends(admit_visitor)]
 FormDep = Annotated[Form, Depends(read_form)]
 AnyFormDep = Annotated[Form, Depends(read_any_form)]

@@ -1,5 +1,6 @@
 """The page of a workflow's budget: what it may cost, what it has cost, and which lines were crossed."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from api.budget_input import BudgetInput, budget_fields
-from api.dashboard.forms import Form, build
+from api.dashboard.forms import Form, as_of, build, check_as_of
 from api.dashboard.links import with_query
 from api.dashboard.rendering import see
 from api.dashboard.visitors import FormDep, Visitor, VisitorDep
@@ -23,7 +24,7 @@ from api.routes import budgets, workflows
 from config.clock import utc_now
 from domain.budgets import Action, Budget, Rule, limit_of
 from domain.costs import day_of, end_of
-from domain.errors import DomainError
+from domain.errors import Conflict, DomainError
 from storage.base import snapshot
 from storage.budgets import BudgetRow, get_budget
 from storage.cost_alerts import list_cost_alerts
@@ -90,11 +91,15 @@ async def show_budget(workflow_id: Text, visitor: VisitorDep, session: SnapshotD
 
 @router.post("/workflows/{workflow_id}/budget")
 async def change(workflow_id: Text, visitor: VisitorDep, form: FormDep, sessions: SessionsDep) -> Response:
+    async with snapshot(sessions) as session:
+        view = await workflows.read_workflow(workflow_id, session, visitor.principal, visitor.request)
+        present = as_of(texts_of(await get_budget(session, view.id)))
     try:
+        check_as_of(form, present)
         body = build(BudgetInput, values_of(form))
         await budgets.change_budget(workflow_id, body, sessions, visitor.principal, visitor.request)
     except DomainError as error:
-        if not error.fields:
+        if not error.fields and not isinstance(error, Conflict):
             raise
         async with snapshot(sessions) as session:
             return await _page(session, visitor, workflow_id, None, error, form)
@@ -110,13 +115,16 @@ async def remove(workflow_id: Text, visitor: VisitorDep, form: FormDep, sessions
     return see(f"/workflows/{workflow_id}/budget?done=removed")
 
 
+_WHOLE: Final = re.compile(r"\d{1,18}", re.ASCII)
+
+
 def values_of(form: Form) -> dict[str, Any]:
     """All of a budget, as the JSON API takes it: amounts stay texts, so that no digit is lost."""
     values: dict[str, Any] = {name: form.ticked(name) for name in TICKS}
     values |= {name: (form.text(name) or "").removeprefix("$").strip() or None for name in AMOUNTS}
     for name in COUNTS:
         text = form.text(name)
-        values[name] = int(text) if text is not None and text.isascii() and text.isdecimal() else text
+        values[name] = int(text) if text is not None and _WHOLE.fullmatch(text) else text
     return values | {
         "budget_action": form.get("budget_action") or Action.ALERT,
         "resume_approvers": form.words("resume_approvers") or None,
@@ -162,6 +170,7 @@ async def _page(
     more = encode_cursor(page[-1].created_at, str(page[-1].id)) if len(rows) > PAGE else None
     stop = row.stop() if row is not None else None
     texts = texts_of(row)
+    filled_from = as_of(texts)
     if form:
         texts = {name: form.ticked(name) if name in TICKS else form.get(name) for name in texts}
     return visitor.page(
@@ -184,6 +193,7 @@ async def _page(
         ],
         stop=stop if stop is not None and budget.enabled and now < stop.until else None,
         texts=texts,
+        as_of=filled_from,
         crossings=page,
         crossing_days=CROSSING_DAYS,
         rules=RULES,

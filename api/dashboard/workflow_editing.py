@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from api.dashboard.forms import Form, build
+from api.dashboard.forms import Form, as_of, build, check_as_of
 from api.dashboard.rendering import see
 from api.dashboard.visitors import FormDep, Visitor, VisitorDep
 from api.dashboard.workflow_form import NEW, SEPARATOR, at_its_field, changed_values, new_values, shown
@@ -52,12 +52,17 @@ async def change(workflow_id: Text, visitor: VisitorDep, form: FormDep, sessions
     async with sessions() as session:
         view = await workflows.read_workflow(workflow_id, session, visitor.principal, visitor.request)
     try:
+        check_as_of(form, _as_of(view))
         body = build(WorkflowInput, changed_values(form, shown(view), view.channels))
         await workflows.change_workflow(workflow_id, body, sessions, visitor.principal, visitor.request)
     except DomainError as error:
         async with sessions() as session:
             return await _page(session, visitor, view, error, form)
     return see(f"/workflows/{view.id}?done=changed")
+
+
+def _as_of(view: WorkflowView) -> str:
+    return as_of(shown(view), view.channels)
 
 
 def _require_writer(visitor: Visitor) -> None:
@@ -86,6 +91,7 @@ async def _page(
         error=at_its_field(error) if error is not None else None,
         form=form,
         workflow=view,
+        as_of=_as_of(view) if view is not None else None,
         texts=texts,
         kind=view.kind.value if view is not None else (form.get("kind") if form else "") or "static",
         chosen_id=form.get("id") if form else "",

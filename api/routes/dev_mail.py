@@ -10,11 +10,13 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from activities.invitation_links import PREFIX
 from activities.mail import MailCatcher
 from api.deps import PrincipalDep, SettingsDep
+from api.security import Principal
 from config.clock import utc_now
 from config.settings import Settings
-from domain.errors import NotFound
+from domain.errors import Forbidden, NotFound
 
 router = APIRouter(prefix="/dev/mail", tags=["operations"], include_in_schema=False)
 
@@ -36,12 +38,18 @@ _SANDBOX: Final = "allow-popups allow-popups-to-escape-sandbox"
 """The mail's links open pages that are like any other; nothing else in it does anything."""
 
 _IN_NEW_TABS: Final = '<base target="_blank">'
+_INVITATION: Final = re.compile(re.escape(PREFIX) + r"[\w.\-]{20,}")
+_FOR_OWNERS: Final = (
+    "<p>Whoever has the link of an invitation can join in the invited person's place: only owners who are logged in "
+    "see what it says.</p>"
+)
 _URL: Final = re.compile(r"(https?://[^\s<>\"]*[^\s<>\"'.,;:!?)\]}])")
 
 
 @router.get("")
 async def list_mail(request: Request, principal: PrincipalDep, settings: SettingsDep) -> HTMLResponse:
     """The mail of the caller's account, newest first."""
+    _ensure_may_read(principal)
     kept = await _catcher(settings).newest(principal.account_id, SHOWN)
     key = _key(request)
     rows = "".join(
@@ -56,10 +64,14 @@ async def list_mail(request: Request, principal: PrincipalDep, settings: Setting
 
 @router.get("/{name}")
 async def show_mail(name: str, request: Request, principal: PrincipalDep, settings: SettingsDep) -> HTMLResponse:
+    _ensure_may_read(principal)
     mail = await _catcher(settings).read(principal.account_id, name)
     if mail is None:
         raise NotFound("There is no such mail; it may have made room for newer ones.")
     headers = "".join(f"<tr><th>{header}<td>{_header(mail, header)}" for header in _HEADERS)
+    top = f'<p><a href="/dev/mail{_key(request)}">All mail</a></p><table class="headers">{headers}</table>'
+    if _is_invitation(mail) and not _is_owner(principal):
+        return _page(str(mail["Subject"] or "Mail"), top + _FOR_OWNERS)
     frame = (
         f'<h2>HTML</h2><iframe sandbox="{_SANDBOX}" referrerpolicy="no-referrer" title="The mail as HTML" '
         f'srcdoc="{escape(_IN_NEW_TABS + html)}"></iframe>'
@@ -68,9 +80,23 @@ async def show_mail(name: str, request: Request, principal: PrincipalDep, settin
     )
     return _page(
         str(mail["Subject"] or "Mail"),
-        f'<p><a href="/dev/mail{_key(request)}">All mail</a></p><table class="headers">{headers}</table>'
-        f"<h2>Text</h2><pre>{_linked(_body(mail, 'plain'))}</pre>{frame}",
+        f"{top}<h2>Text</h2><pre>{_linked(_body(mail, 'plain'))}</pre>{frame}",
     )
+
+
+def _ensure_may_read(principal: Principal) -> None:
+    """Raises Forbidden. The links and codes of approvers are in there, which are not for everybody who may look."""
+    if principal.role == "viewer":
+        raise Forbidden("A viewer does not see the account's mail: whoever has an approver's link may decide.")
+
+
+def _is_owner(principal: Principal) -> bool:
+    """Who is logged in as one. A key stands for a member."""
+    return principal.session_id is not None and principal.role == "owner"
+
+
+def _is_invitation(mail: EmailMessage) -> bool:
+    return any(_INVITATION.search(_body(mail, kind)) for kind in ("plain", "html"))
 
 
 def _catcher(settings: Settings) -> MailCatcher:

@@ -1,8 +1,9 @@
 """Instances: trees, history, and the failed queue."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import structlog
 from fastapi import APIRouter, Query, Request, Response
@@ -197,6 +198,9 @@ async def read_correlated(
     }
 
 
+_PING_ID: Final = re.compile(r"\d{1,18}", re.ASCII)
+
+
 @router.get("/api/workflows/{workflow_id}/failed-pings", responses=problems(*JSON_API_ERRORS, _NO_WORKFLOW))
 async def read_failed_pings(
     workflow_id: Text, session: SnapshotDep, principal: PrincipalDep, limit: Limit = 50, cursor: Cursor = None
@@ -204,7 +208,7 @@ async def read_failed_pings(
     """The failed queue: pings that were rejected, the newest first, with what was wrong."""
     await owned_workflow(session, principal, workflow_id)
     before = decode_cursor(cursor)
-    if before is not None and not before[1].isdecimal():
+    if before is not None and not _PING_ID.fullmatch(before[1]):
         raise InvalidRequest.of_field("cursor", "is not a next_cursor of this list")
     rows = await pings.list_rejected(
         session, workflow_id, limit=limit + 1, before=int(before[1]) if before is not None else None

@@ -94,16 +94,19 @@ async def set_up(
 
 @router.post("/confirm", responses=problems(*JSON_API_ERRORS, _WRONG, Conflict("Nothing is being set up.")))
 async def confirm(
-    body: Code, request: Request, response: Response, session: SessionDep, vault: VaultDep, principal: UserDep
+    body: Code, request: Request, response: Response, sessions: SessionsDep, vault: VaultDep, principal: UserDep
 ) -> RecoveryCodesView:
-    """Turns it on, with a first code of the app."""
+    """Turns it on, with a first code of the app. After ten wrong ones it must be begun again."""
     assert principal.user_id is not None
-    codes = await confirm_setup(session, principal.user_id, body.code, vault, utc_now())
+    async with transaction(sessions) as session:
+        codes = await confirm_setup(session, principal.user_id, body.code, vault, utc_now())
+        if codes is not None:
+            note(session, request, principal, "second_factor.on", f"user/{principal.user_id}")
+    # Not inside: a wrong code is to be counted.
     if codes is None:
         raise InvalidRequest.of_field(
             "code", "does not fit; check that the phone's clock is right, and enter the code that is shown now"
         )
-    note(session, request, principal, "second_factor.on", f"user/{principal.user_id}")
     response.headers["Cache-Control"] = "no-store"
     return RecoveryCodesView(recovery_codes=codes)
 

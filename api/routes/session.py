@@ -9,16 +9,28 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.deps import AnyPrincipalDep, SessionDep, SessionsDep, SettingsDep, Text, UserDep
 from api.errors import UnsupportedMediaType, invalid_request
+from api.forms import check_site
 from api.openapi import JSON_API_ERRORS, PUBLIC, problems
 from api.security.auditing import note
 from api.security.login import MAX_CODE, WRONG_CODE, WRONG_PASSWORD, SecondFactorRequired, WrongSecondFactor, log_in
 from api.security.proving import prove_user
 from api.security.sessions import clear_session_cookies
 from config.clock import utc_now
-from domain.accounts import MAX_PASSWORD_LENGTH, Role
-from domain.errors import CsrfFailed, EmailTaken, InvalidRequest, RateLimited, Unauthenticated, Unavailable
+from domain.accounts import MAX_PASSWORD_LENGTH, Role, normal_email
+from domain.errors import (
+    Conflict,
+    CsrfFailed,
+    EmailTaken,
+    Forbidden,
+    InvalidRequest,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
 from domain.keys import KeyScope
+from storage.approval_lists import is_named
 from storage.base import transaction
+from storage.login_links import end_login_links
 from storage.sessions import revoke_session, revoke_sessions
 from storage.users import User, change_email, change_password, find_user, lock_user
 
@@ -69,6 +81,12 @@ class MeView(BaseModel):
     role: Role
 
 
+_VIEWER: Final = Forbidden("A viewer's e-mail address stays; ask an owner to invite you under the other address.")
+_ASKED: Final = Conflict(
+    "This address is asked to decide about something just now. Wait until that is decided, or ask an owner to invite "
+    "it."
+)
+
 _LOGIN: Final[dict[str, Any]] = PUBLIC | {
     "requestBody": {
         "required": True,
@@ -98,8 +116,7 @@ async def login(request: Request, response: Response) -> LoginView:
     """Starts a session: the cookie `access_token`, and a token to send with writes. With two-factor login it takes a
     `code`, too; without one it answers 401 with the code `second_factor_required`."""
     # Another site could otherwise log its visitors in as somebody else by a form that posts to us.
-    if request.headers.get("sec-fetch-site") == "cross-site":
-        raise CsrfFailed("Log in from our own page.")
+    check_site(request)
     credentials = await _credentials(request)
     opened = await log_in(request, credentials.email, credentials.password, credentials.code)
     opened.set_cookies(response)
@@ -132,11 +149,15 @@ async def me(session: SessionDep, principal: AnyPrincipalDep) -> MeView:
     responses=problems(
         *JSON_API_ERRORS,
         InvalidRequest.of_field("password", "is not your password"),
+        _VIEWER,
         EmailTaken("Another user has this e-mail address."),
+        _ASKED,
     ),
 )
 async def change_me(body: OwnChanges, request: Request, sessions: SessionsDep, principal: UserDep) -> UserView:
-    """Another e-mail address or password to log in with. All other sessions of the user end."""
+    """Another e-mail address or password to log in with. All other sessions of the user end, and with the password
+    the one-time links to log in. The address is the name in which one approves: viewers keep theirs, and nobody takes
+    one that is asked to decide about something."""
     proved = await prove_user(request, principal, body.password)
     async with transaction(sessions) as session:
         user = await lock_user(session, proved.id)
@@ -145,10 +166,15 @@ async def change_me(body: OwnChanges, request: Request, sessions: SessionsDep, p
         before = user.email
         if body.new_password is not None:
             await change_password(session, user, body.new_password, field="new_password")
+            await end_login_links(session, user.id, utc_now())
             note(session, request, principal, "password.changed", f"user/{user.id}")
         if body.email is not None:
+            if user.role == "viewer" and normal_email(body.email) != before:
+                raise Forbidden(_VIEWER.message)
             await change_email(session, user, body.email)
         if user.email != before:
+            if await is_named(session, user.account_id, user.email):
+                raise Conflict(_ASKED.message)
             details = {"before": before, "after": user.email}
             note(session, request, principal, "email.changed", f"user/{user.id}", **details)
         if body.new_password is not None or user.email != before:

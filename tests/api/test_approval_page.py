@@ -285,16 +285,41 @@ async def test_the_session_of_another_account_sees_nothing(stack: Stack, ada: Br
     await nothing_is_decided(stack, approval)
 
 
-async def test_an_approver_of_another_account_decides_by_session(stack: Stack, ada: Browser) -> None:
+@pytest.mark.parametrize("its_own", [True, False])
+async def test_a_login_stands_for_an_approver_in_the_approvals_own_account_only(
+    stack: Stack, ada: Browser, its_own: bool
+) -> None:
+    # Whoever has an account may give themselves this address.
     other_account, _ = await make_account(stack.sessions, "others")
-    email = await member(stack, account_id=other_account)
-    approval = await asked(stack, approvers=[email])
+    email = await member(stack, account_id=stack.account_id if its_own else other_account)
+    approval = await asked(stack, approvers=[email], title="Secret title")
     await logged_in(ada, email)
-    page = await ada.press(await ada.open(page_path(approval.id)), "approve")
+    page = await ada.open(page_path(approval.id))
+    if not its_own:
+        assert (page.status, page.actions) == (403, ["send-link", "log-in"])
+        assert "to another account" in page.text
+        page = await ada.press(page, "approve")
+        assert (page.status, "Secret" in page.response.text) == (403, False)
+        await nothing_is_decided(stack, approval)
+        # The mailed link is proof, wherever one is logged in.
+        page = await ada.open(page_path(approval.id, email))
+    page = await ada.press(page, "approve")
     assert "Approved by you" in page.text
     async with stack.sessions() as session:
         *_, last = [e.fields() for e in await list_entries(session, approval.id) if e.fields()["event"] == "voted"]
-    assert (last["actor"], last["details"]["via"]) == (email, "session")
+    assert (last["actor"], last["details"]["via"]) == (email, "session" if its_own else "link")
+
+
+async def test_what_takes_a_login_takes_one_of_the_approvals_account(stack: Stack, ada: Browser) -> None:
+    other_account, _ = await make_account(stack.sessions, "others")
+    email = await member(stack, account_id=other_account)
+    approval = await asked(stack, approvers=[email], confirm="login")
+    await logged_in(ada, email)
+    page = await ada.open(page_path(approval.id, email))
+    assert page.actions == ["log-in"]
+    page = await ada.press(page, "approve")
+    assert page.status == 403
+    await nothing_is_decided(stack, approval)
 
 
 async def test_whoever_it_is_escalated_to_is_an_approver_from_then_on(stack: Stack, bob: Browser) -> None:

@@ -246,3 +246,63 @@ async def test_a_question_is_answered_from_its_mail_and_kept_in_the_history(visi
     await expect(page.locator("main")).to_contain_text("Publish the figures?")
     await expect(page.locator("main")).to_contain_text("Approved")
     assert "voted" in await events_of(stack.sessions, str(approval["approval_id"]))
+
+
+async def logged_out(someone: Someone) -> None:
+    """The login ends without a word."""
+    await someone.page.context.clear_cookies()
+
+
+async def test_what_is_typed_outlives_a_login_that_ended(visit: Visit) -> None:
+    someone = await visit()
+    page = someone.page
+    await page.goto("/pulses/new")
+    await page.get_by_label("Name", exact=True).fill("Robot 7")
+    await page.get_by_label("At certain times").check()
+    await page.get_by_label("Cron expression").fill("5 4 * * *")
+    await logged_out(someone)
+    await press(page, "Create pulse")
+    await expect(page.get_by_role("status")).to_contain_text("nothing was saved")
+    await page.get_by_label("E-mail address").fill(someone.site.email)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await press(page, "Log in")
+    await expect(page.get_by_text("What you had typed is here again")).to_be_visible()
+    await expect(page.get_by_label("Name", exact=True)).to_have_value("Robot 7")
+    await press(page, "Create pulse")
+    assert (await someone.calls.get("/api/pulses"))["pulses"][0]["cron"] == "5 4 * * *"
+
+
+async def test_a_live_page_says_so_when_the_login_has_ended_and_stays(visit: Visit) -> None:
+    someone = await visit()
+    page = someone.page
+    await page.goto("/approvals")
+    await is_live(page)
+    await logged_out(someone)
+    await someone.calls.open()
+    await expect(page.get_by_role("link", name="Log in again")).to_be_visible()
+    assert page.url.endswith("/approvals")
+
+
+async def test_a_live_page_says_so_when_its_subject_was_deleted(visit: Visit) -> None:
+    someone = await visit()
+    page, calls = someone.page, someone.calls
+    pulse = await calls.post("/api/pulses", {"name": "Robot", "period_seconds": 600}, 201)
+    await calls.get(f"/hbk/{pulse['id']}")
+    await page.goto(f"/pulses/{pulse['id']}")
+    await is_live(page)
+    assert (await calls.http.delete(f"/api/pulses/{pulse['id']}")).status_code == 204
+    await calls.open()
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(page.get_by_text("it was deleted")).to_be_visible()
+    await expect(page.get_by_role("button", name="Pause")).to_be_disabled()
+
+
+async def test_a_reload_does_nothing_twice(visit: Visit) -> None:
+    someone = await visit()
+    page = someone.page
+    await page.goto("/welcome")
+    before = len((await someone.calls.get("/api/keys"))["keys"])
+    await press(page, "Make a key for this")
+    await page.reload()
+    await expect(page.get_by_role("button", name="Make a key for this")).to_be_visible()
+    assert len((await someone.calls.get("/api/keys"))["keys"]) == before + 1

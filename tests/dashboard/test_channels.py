@@ -8,7 +8,7 @@ from api.dashboard.channel_forms import KINDS, time_zones
 from domain.channels import ChannelKind
 from storage.base import Sessions
 from tests.api.calls import Calls
-from tests.support.dashboard import Screen, Site, site_of
+from tests.support.dashboard import Screen, Site, save_from_two_tabs, site_of
 from tests.support.receivers import Answer, http_receiver
 from tests.support.waiting import until
 
@@ -196,3 +196,18 @@ async def test_strangers_and_viewers(site: Site, viewer: Site, quick_gateway: st
         assert not [form for form in page.main.select("form") if form.get("method") == "post"]
     forged = await site.post(f"/channels/{channel_id}/delete", [("csrf_token", "wrong")])
     assert forged.status == 403
+
+
+async def test_what_was_changed_in_another_tab_is_not_overwritten_unknowingly(site: Site, calls: Calls) -> None:
+    path = f"/channels/{channel_of(await add(site, name='Before'))}"
+    _, saved = await save_from_two_tabs(site, f"{path}/edit", ("name", "Renamed"), ("tags", "mine"))
+    assert "The channel was changed" in saved.said
+    after = await calls.get(f"/api{path}")
+    assert (after["name"], after["tags"]) == ("Before", ["mine"])
+
+
+async def test_a_new_secret_address_counts_as_changed_too(site: Site) -> None:
+    path = f"/channels/{channel_of(await add(site))}/edit"
+    stale = await site.open(path)
+    await site.submit(await site.open(path), path, url=SLACK.replace("T0000", "T0001"))
+    assert (await site.submit(stale, path, url=SLACK.replace("T0000", "T0002"))).status == 409

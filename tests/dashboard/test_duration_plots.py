@@ -108,3 +108,25 @@ def test_a_strip_has_its_latest_run_on_the_right_and_names_it() -> None:
     assert [len(group.select("rect")) for group in svg.select("g")] == [1, 1, 2, 2, 1]
     last = svg.select("g")[-1].select("rect")[0]
     assert int(str(last["x"])) > int(str(svg["width"])) - 7
+
+
+@pytest.mark.parametrize(
+    ("seconds", "labels"),
+    [
+        (0.0, ["1 Mar, 12:00"]),
+        (0.002, ["1 Mar, 12:00:00.000", "12:00:00.001", "12:00:00.002"]),
+        (2.0, ["1 Mar, 12:00:00.000", "12:00:00.500", "12:00:01.000", "12:00:01.500", "12:00:02.000"]),
+        (60.0, ["1 Mar, 12:00:00", "12:00:15", "12:00:30", "12:00:45", "12:01:00"]),
+        (3600.0, ["1 Mar, 12:00", "12:15", "12:30", "12:45", "13:00"]),
+        (86_400.0, ["1 Mar, 12:00", "18:00", "2 Mar, 00:00", "06:00", "12:00"]),
+        (8 * 86_400.0, ["1 Mar", "3 Mar", "5 Mar", "7 Mar", "9 Mar"]),
+        (400 * 86_400.0, ["1 Mar 2025", "9 Jun 2025", "17 Sep 2025", "26 Dec 2025", "5 Apr 2026"]),
+    ],
+)
+def test_times_below_are_as_exact_as_it_takes_to_tell_them_apart(seconds: float, labels: list[str]) -> None:
+    runs = [
+        RunPoint(f"run_{at}", RunStatus.FINISHED, START + timedelta(seconds=at), 1)
+        for at in dict.fromkeys((0.0, seconds))
+    ]
+    svg = BeautifulSoup(str(durations_plot(runs, 60, 30, "UTC")), "html.parser")
+    assert [text.get_text() for text in svg.select("text[text-anchor]:not(.limit)")] == labels

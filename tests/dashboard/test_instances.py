@@ -16,7 +16,7 @@ from tests.api.calls import Calls
 from tests.api.ingest_calls import new_execution, runs, succeed
 from tests.api.resume_calls import paused
 from tests.dashboard.instance_calls import agents_at_work, lane_of, stages_shown
-from tests.support.dashboard import Site
+from tests.support.dashboard import Screen, Site
 
 HOSTILE = "<script>alert(1)</script>\u202e"
 
@@ -52,6 +52,11 @@ async def test_handoffs_say_who_gave_to_whom_and_why(site: Site, calls: Calls) -
     assert " ".join(legend.get_text(" ").split()) == "A planner B coder C tester"
 
 
+def happenings(screen: Screen) -> list[str]:
+    """How it went: the states, in order."""
+    return [badge.get_text(strip=True) for badge in screen.main.select(".happenings .state")]
+
+
 async def test_a_step_shows_the_instance_as_it_stood_then(site: Site, calls: Calls) -> None:
     _, instance_id = await agents_at_work(calls)
     then = await site.open(f"/instances/{instance_id}?step=1")
@@ -66,7 +71,10 @@ async def test_a_step_shows_the_instance_as_it_stood_then(site: Site, calls: Cal
     slider = then.form(f"/instances/{instance_id}").select_one("input[type=range]")
     assert slider is not None
     assert (slider["min"], slider["max"], slider["value"]) == ("0", "3", "1")
+    assert "Failed" not in happenings(then)
+    assert happenings(await site.open(f"/instances/{instance_id}"))[-1] == "Failed"
     beyond = await site.open(f"/instances/{instance_id}?step=99")
+    assert happenings(beyond)[-1] == "Failed"
     assert "after step 4 of 4" in beyond.text
     assert "Next step" not in beyond.links
     assert (await site.open(f"/instances/{instance_id}?step=-1")).status == 400

@@ -139,6 +139,36 @@ def test_handoffs_tell_why_by_who_gave() -> None:
     assert found.agents() == {"a": 3, "b": 1}
 
 
+@pytest.mark.parametrize(
+    ("said", "handed"),
+    [
+        (
+            [("ada", None), ("bob", "needs the web"), ("bob", None), ("ada", "done looking")],
+            [("ada", "bob", "needs the web"), ("bob", "ada", "done looking")],
+        ),
+        ([("ada", None), ("bob", "mine"), ("ada", None)], [("ada", "bob", "mine"), ("bob", "ada", None)]),
+        (
+            [("ada", None), ("bob", "mine"), ("bob", "yours"), ("ada", "?")],
+            [("ada", "bob", "mine"), ("bob", "ada", "yours")],
+        ),
+        (
+            [("ada", "yours"), ("bob", "back soon"), ("ada", None)],
+            [("ada", "bob", "yours"), ("bob", "ada", "back soon")],
+        ),
+        (
+            [("ada", "first"), ("ada", "second"), ("bob", None), ("ada", None)],
+            [("ada", "bob", "second"), ("bob", "ada", None)],
+        ),
+        ([("ada", None), ("bob", None)], [("ada", "bob", None)]),
+    ],
+)
+def test_each_reason_is_told_of_one_handoff(
+    said: list[tuple[str, str | None]], handed: list[tuple[str, str, str | None]]
+) -> None:
+    marks = [step(at, str(at + 1), agent=agent, handoff_reason=why) for at, (agent, why) in enumerate(said)]
+    assert [(one.giver, one.taker, one.reason) for one in course(*marks).handoffs()] == handed
+
+
 def test_costs_of_a_tree_add_up_without_what_was_inherited() -> None:
     found = course(
         step(0, "1", cost_usd=Decimal(9), inherited=True),

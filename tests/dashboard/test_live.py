@@ -84,5 +84,23 @@ async def test_it_ends_with_the_session(fresh: Site, monkeypatch: pytest.MonkeyP
         assert [line async for line in told][-1] in ("data:", ": still there")
 
 
+async def test_so_it_does_however_much_happens(
+    fresh: Site, fresh_calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "IDLE_SECONDS", 1.0)
+    async with aclosing(events(fresh, "account")) as told, asyncio.timeout(20):
+        await next_change(told)
+        assert (await fresh.http.post("/api/logout", headers=await csrf(fresh))).status_code == 204
+
+        async def keep_busy() -> None:
+            while True:
+                await fresh_calls.open()
+
+        busy = asyncio.create_task(keep_busy())
+        assert [line async for line in told]
+        busy.cancel()
+        await asyncio.gather(busy, return_exceptions=True)
+
+
 async def csrf(site: Site) -> dict[str, str]:
     return {"X-CSRF-Token": site.http.cookies["csrf_token"]}

@@ -1,13 +1,16 @@
 """Members, their roles and invitations."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from email.message import EmailMessage
 
 import httpx
 import pytest
 from sqlalchemy import update
 
+from activities.mail import MailCatcher
 from config.clock import utc_now
 from storage.base import Sessions, transaction
 from storage.invitations import Invitation
@@ -89,6 +92,39 @@ async def test_the_invitation_goes_out_by_mail(fresh: Site, guest: Site, stack: 
     content = path.read_text().replace("=\n", "").replace("=3D", "=")
     assert guest.email in content
     assert shown in content
+
+
+async def test_only_owners_read_invitations_in_the_mail_catcher_and_viewers_nothing(
+    fresh: Site, guest: Site, stack: Stack, quick_gateway: str, sessions: Sessions
+) -> None:
+    shown = await invite(fresh, guest.email)
+    mail_dir = stack.settings.mail_dir
+    assert mail_dir is not None
+    folder = mail_dir / fresh.account_id
+    await until(lambda: folder.exists() and any(folder.glob("*.eml")), timeout=20)
+    (path,) = folder.glob("*.eml")
+    other = EmailMessage()
+    other["Subject"], other["Message-ID"] = "Publish it?", "<msg_other@example.com>"
+    other.set_content("http://localhost/approvals/apr_1?token=abc")
+    await MailCatcher(mail_dir, utc_now).send(fresh.account_id, other)
+    address = f"/dev/mail/{path.name}"
+    assert shown in (await fresh.http.get(address)).text
+    account = (fresh.account_id, fresh.key)
+    async with (
+        site_of(quick_gateway, sessions, "member", account) as member,
+        site_of(quick_gateway, sessions, "viewer", account) as viewer,
+        httpx.AsyncClient(base_url=quick_gateway, params={"key": fresh.key}) as program,
+    ):
+        for http in (member.http, program):
+            listed = (await http.get("/dev/mail")).text
+            assert "You are invited" in listed
+            (asking,) = re.findall(r'href="(/dev/mail/[^"?]+)[^"]*">Publish it', listed)
+            assert "token=abc" in (await http.get(asking)).text
+            mail = await http.get(address)
+            assert (mail.status_code, "only owners who are logged in" in mail.text) == (200, True)
+            assert "/invitations/" not in mail.text
+        for page in ("/dev/mail", address, asking):
+            assert (await viewer.http.get(page)).status_code == 403
 
 
 async def test_sent_again_the_earlier_link_ends(fresh: Site, guest: Site) -> None:

@@ -44,6 +44,7 @@ async def test_an_account_without_any_ping_is_shown_how_to_send_one(fresh: Site)
     assert CALM in screen.text
     assert "/hbk/first-ping?create=1&period=86400&key=YOUR_KEY" in screen.text
     assert "Runs now" not in screen.text
+    assert screen.main.select_one("#begin[data-part] #send") is not None
 
 
 async def test_the_first_ping_by_the_line_that_is_shown(fresh: Site, fresh_calls: Calls) -> None:
@@ -59,7 +60,9 @@ async def test_the_first_ping_by_the_line_that_is_shown(fresh: Site, fresh_calls
     arrived = await shows(fresh, "It arrived", "/welcome")
     assert "Waiting" not in arrived.text
     assert arrived.links["first-ping"].startswith("/pulses/pls_")
-    assert "Send your first ping" not in (await fresh.open("/")).text
+    overview = await fresh.open("/")
+    assert "Send your first ping" not in overview.text
+    assert overview.main.select_one("#begin[data-part]") is not None, "it is exchanged on pages that are open"
 
 
 async def test_the_key_is_shown_once_and_may_only_ping(fresh: Site) -> None:

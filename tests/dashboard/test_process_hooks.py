@@ -10,7 +10,7 @@ from domain.ids import random_id
 from storage.base import Sessions, transaction
 from storage.processes import ProcessRun
 from tests.api.calls import Calls, new_id
-from tests.support.dashboard import Screen, Site
+from tests.support.dashboard import Screen, Site, save_from_two_tabs
 from tests.support.waiting import until
 
 NEW = "/process-hooks/new"
@@ -230,3 +230,12 @@ async def test_a_hostile_name_is_a_name(site: Site, calls: Calls) -> None:
         assert screen.status == 200
         assert not screen.main.select("script"), path
         assert AS_SHOWN in screen.text or path.endswith("edit")
+
+
+async def test_what_was_changed_in_another_tab_is_not_overwritten_unknowingly(site: Site, calls: Calls) -> None:
+    hook = await define(calls, name="Before")
+    path = f"/process-hooks/{hook['id']}"
+    _, saved = await save_from_two_tabs(site, f"{path}/edit", ("name", "Renamed"), ("tags", "mine"))
+    assert saved.said.startswith("The changes were saved.")
+    after = await calls.get(f"/api{path}")
+    assert (after["name"], after["tags"]) == ("Before", ["mine"])

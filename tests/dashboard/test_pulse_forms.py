@@ -6,7 +6,7 @@ import pytest
 
 from tests.api.calls import Calls, new_id
 from tests.api.pulse_calls import create, read
-from tests.support.dashboard import Screen, Site
+from tests.support.dashboard import Screen, Site, save_from_two_tabs
 
 NEW = "/pulses/new"
 
@@ -150,11 +150,11 @@ async def test_what_a_field_cannot_hold_stays_unless_it_is_changed(site: Site, c
         ({"alert_after": "0"}, "alert_after", "greater than or equal to 1"),
         ({"slug": "Not A Slug"}, "slug", "pattern"),
         ({"tags": "x" * 51}, "tags", "at most 50 characters"),
-        ({"depends_on": "no-such-pulse"}, "depends_on", "there is no pulse no-such-pulse"),
-        ({"channels": "chn_nothing"}, "channels", "there is no channel chn_nothing"),
-        ({"maintenance__0__ends_at": "2030-01-01T00:00"}, "maintenance.0.starts_at", "give starts_at and ends_at"),
+        ({"depends_on": "no-such-pulse"}, "depends_on", "There is no pulse no-such-pulse"),
+        ({"channels": "chn_nothing"}, "channels", "There is no channel chn_nothing"),
+        ({"maintenance__0__ends_at": "2030-01-01T00:00"}, "maintenance.0.starts_at", "Give starts_at and ends_at"),
         ({"maintenance__0__starts_at": "soon"}, "maintenance.0.starts_at", "must be a date and a time"),
-        ({"maintenance__0__starts_at": "9999-12-31T23:59"}, "maintenance.0.starts_at", "give starts_at and ends_at"),
+        ({"maintenance__0__starts_at": "9999-12-31T23:59"}, "maintenance.0.starts_at", "Give starts_at and ends_at"),
     ],
 )
 async def test_what_is_refused_is_told_beside_its_field(
@@ -234,3 +234,22 @@ async def test_without_scripts_a_button_explains(site: Site, calls: Calls) -> No
 
 async def test_it_needs_a_login_and_the_page_itself(site: Site) -> None:
     assert (await site.post(NEW, [("name", "No token")])).status == 403
+
+
+async def test_what_was_changed_in_another_tab_is_not_overwritten_unknowingly(site: Site, calls: Calls) -> None:
+    pulse = await create(calls, name="Before")
+    edit = f"/pulses/{pulse['id']}/edit"
+    _, saved = await save_from_two_tabs(site, edit, ("name", "Renamed"), ("tags", "mine"))
+    assert saved.said == "The changes were saved."
+    after = await read(calls, pulse["id"])
+    assert (after["name"], after["tags"]) == ("Before", ["mine"])
+
+
+async def test_checking_an_expression_does_not_hide_that_it_was_changed(site: Site, calls: Calls) -> None:
+    pulse = await create(calls, name="Before")
+    edit = f"/pulses/{pulse['id']}/edit"
+    stale = await site.open(edit)
+    await site.submit(await site.open(edit), edit, name="Renamed")
+    checked = await site.submit(stale, edit, schedule="cron", cron="0 3 * * *", check="yes")
+    assert (await site.submit(checked, edit)).status == 409
+    assert (await read(calls, pulse["id"]))["name"] == "Renamed"

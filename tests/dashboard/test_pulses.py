@@ -73,13 +73,13 @@ async def test_what_is_down_comes_first(fresh: Site, fresh_calls: Calls) -> None
     await recorded(fresh_calls, well["id"], "up")
     await recorded(fresh_calls, ill["id"], "down")
     screen = await fresh.open("/pulses")
-    assert names(screen) == ["Z that is ill", "M that is new", "A that is well"]
+    assert names(screen) == ["Z that is ill", "A that is well", "M that is new"]
     assert screen.links["Z that is ill"] == f"/pulses/{ill['id']}"
     assert "At 03:00, Monday to Friday" in screen.text
     assert "Every hour" in screen.text
     labels = [str(svg["aria-label"]) for svg in screen.main.select("svg.uptime")]
     assert len(labels) == 3
-    assert labels[1] == "Nothing is known of the last 90 days."
+    assert labels[2] == "Nothing is known of the last 90 days."
     assert all(len(svg.select("rect > title")) == 90 for svg in screen.main.select("svg.uptime"))
     assert screen.soup.body is not None
     assert screen.soup.body["data-live"] == "pulse/"
@@ -92,13 +92,13 @@ async def test_it_is_filtered_by_name_tag_and_status(fresh: Site, fresh_calls: C
     await fresh_calls.get(f"/hbk/{up['id']}")
     await recorded(fresh_calls, up["id"], "up")
     assert names(await fresh.open("/pulses?q=100+%25")) == ["Backup of 100 %"]
-    assert names(await fresh.open("/pulses?tag=prod&q=")) == ["Mailer", "Backup of 100 %"]
+    assert names(await fresh.open("/pulses?tag=prod&q=")) == ["Backup of 100 %", "Mailer"]
     assert names(await fresh.open("/pulses?status=up")) == ["Backup of 100 %"]
     nothing = await fresh.open("/pulses?status=down&tag=gone")
     assert "No pulse is like that" in nothing.text
     assert [str(option["value"]) for option in nothing.main.select("option[selected]")] == ["down", "gone"]
     shown = (await fresh.open("/pulses")).main.select("#status option")
-    assert [option.get_text(strip=True) for option in shown] == ["All (3)", "New (2)", "Up (1)"]
+    assert [option.get_text(strip=True) for option in shown] == ["All (3)", "Up (1)", "New (2)"]
     assert (await fresh.open("/pulses?status=broken")).status == 400
 
 
@@ -179,6 +179,34 @@ async def test_one_pulse(site: Site, calls: Calls) -> None:
     assert "up" in picture.text
     assert "Nightly export" in (await site.open(f"/pulses/{parent['id']}")).links
     assert (await site.open(f"/pulses/{pulse['slug']}")).title == "Nightly export"
+
+
+async def test_what_changes_is_in_parts_that_are_exchanged(site: Site, calls: Calls) -> None:
+    pulse = await create(calls, name="Watched", period_seconds=3600.0)
+    path, pictures = f"/pulses/{pulse['id']}", list[str]()
+    for door, *statuses in (("", "up"), ("/fail", "up", "down")):
+        await calls.get(f"/hbk/{pulse['id']}{door}")
+        await recorded(calls, pulse["id"], *statuses)
+        badge = (await site.open(path)).main.select_one("#badge[data-part] img")
+        assert badge is not None
+        pictures.append(str(badge["src"]))
+        assert statuses[-1] in (await site.http.get(pictures[-1])).text
+    assert pictures[0] != pictures[1], "or browsers would not fetch it again"
+    paused = await site.submit(await site.open(path), f"{path}/pause")
+    # There even while it is empty: only what is on both pages is exchanged.
+    assert paused.main.select_one("#next-times[data-part]") is not None
+    assert paused.main.select_one("table.times") is None
+
+
+@pytest.mark.parametrize(
+    ("cron", "styles"), [("30 2 * * *", ["moment", "relative"]), ("15 30 2 * * *", ["date", "clock", "relative"])]
+)
+async def test_seconds_of_the_next_times_are_shown(cron: str, styles: list[str], site: Site, calls: Calls) -> None:
+    pulse = await create(calls, period_seconds=None, cron=cron)
+    screen = await site.open(f"/pulses/{pulse['id']}")
+    times = screen.main.select("table.times tbody tr:first-child time")
+    assert [time["data-style"] for time in times] == styles
+    assert ("02:30:15 UTC" in [time.get_text() for time in times]) is ("clock" in styles)
 
 
 async def test_pings_and_events_page_apart_from_each_other(site: Site, calls: Calls) -> None:

@@ -8,10 +8,12 @@ import pyotp
 import pytest
 
 from config.clock import utc_now
-from storage.base import Sessions
+from storage.base import Sessions, transaction
+from storage.login_links import LinkState, link_state, new_login_link
+from tests.api.calls import Calls
 from tests.api.conftest import PASSWORD
 from tests.dashboard.test_login import code_of, protect
-from tests.support.dashboard import Screen, Site
+from tests.support.dashboard import Screen, Site, site_of
 
 SECURITY = "/settings/security"
 NEW = "a new and longer password"
@@ -66,6 +68,70 @@ async def test_another_e_mail_address_is_logged_in_with(fresh: Site, elsewhere: 
     assert not await is_logged_in(elsewhere)
     await elsewhere.log_in(f"new.{fresh.email}")
     assert await is_logged_in(elsewhere)
+
+
+async def test_nobody_becomes_an_approver_by_another_e_mail_address(
+    quick_gateway: str, sessions: Sessions, fresh: Site, fresh_calls: Calls
+) -> None:
+    boss, deputy = f"boss-{fresh.email}", f"deputy-{fresh.email}"
+    body = {"context": "?", "approvers": [boss], "escalate_to": [deputy], "escalate_after_seconds": 60}
+    asked = (await fresh_calls.post("/api/approvals", body, 201))["approval_id"]
+    async with site_of(quick_gateway, sessions, "member", (fresh.account_id, fresh.key)) as member:
+        screen, action = await member.open(SECURITY), f"{SECURITY}/email"
+        for wanted in (boss, deputy.upper()):
+            refused = await member.submit(screen, action, email=wanted, password=PASSWORD)
+            assert (refused.status, "is asked to decide about something just now" in refused.said) == (409, True)
+        assert (await member.http.get("/api/me")).json()["user"]["email"] == member.email
+        await fresh_calls.post(f"/api/approvals/{asked}/cancel", {})
+        assert "was changed" in (await member.submit(screen, action, email=boss, password=PASSWORD)).said
+
+
+async def test_a_viewers_e_mail_address_stays(quick_gateway: str, sessions: Sessions, fresh: Site) -> None:
+    async with site_of(quick_gateway, sessions, "viewer", (fresh.account_id, fresh.key)) as viewer:
+        screen = await viewer.open(SECURITY)
+        assert "ask an owner of the account to invite it" in screen.text
+        assert f"{SECURITY}/email" not in [form.get("action") for form in screen.main.select("form")]
+        for wanted in (f"new.{viewer.email}", fresh.email):
+            fields = [*await token(viewer), ("email", wanted), ("password", PASSWORD)]
+            assert (await viewer.post(f"{SECURITY}/email", fields)).status == 403
+        csrf = {"X-CSRF-Token": viewer.http.cookies["csrf_token"]}
+        # What changes nothing is no change.
+        same = {"password": PASSWORD, "email": viewer.email.upper()}
+        assert (await viewer.http.patch("/api/me", json=same, headers=csrf)).status_code == 200
+
+
+async def test_another_password_and_leaving_end_the_login_links(
+    quick_gateway: str, sessions: Sessions, fresh: Site
+) -> None:
+    async with site_of(quick_gateway, sessions, "member", (fresh.account_id, fresh.key)) as member:
+        user_id = (await member.http.get("/api/me")).json()["user"]["id"]
+        links = []
+        for _ in range(2):
+            async with transaction(sessions) as session:
+                links.append(await new_login_link(session, user_id, utc_now()))
+            screen = await member.open(SECURITY)
+            if len(links) == 1:
+                values = {"password": PASSWORD, "new_password": NEW, "again": NEW}
+                await member.submit(screen, f"{SECURITY}/password", **values)
+        async with sessions() as session:
+            states = [await link_state(session, link, utc_now()) for link in links]
+        assert states == [LinkState.USED, LinkState.GOOD]
+        csrf = {"X-CSRF-Token": fresh.http.cookies["csrf_token"]}
+        assert (await fresh.http.delete(f"/api/members/{user_id}", headers=csrf)).status_code == 204
+        async with sessions() as session:
+            assert await link_state(session, links[1], utc_now()) is LinkState.UNKNOWN
+
+
+async def test_after_ten_wrong_codes_a_setup_is_begun_again(fresh: Site) -> None:
+    begin, confirm = f"{SECURITY}/two-factor/begin", f"{SECURITY}/two-factor/confirm"
+    for tries, is_on in ((10, False), (9, True)):
+        setup = await fresh.submit(await fresh.open(SECURITY), begin, password=PASSWORD)
+        secret = next(iter(re.findall(r'name="secret" value="([A-Z2-7]{32})"', setup.response.text)))
+        for _ in range(tries):
+            assert (await fresh.submit(setup, confirm, code="no code")).status == 400
+        ended = await fresh.submit(setup, confirm, code=pyotp.TOTP(secret).at(utc_now()))
+        assert (ended.status, "Begin again" in ended.said) == ((200, False) if is_on else (409, True))
+        assert (await fresh.http.get("/api/second-factor")).json()["is_on"] is is_on
 
 
 async def test_two_factor_login_from_set_up_to_turning_it_off(fresh: Site, elsewhere: Site) -> None:

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from tests.api.calls import Calls
 from tests.dashboard.test_workflows import HOSTILE, problems_of
-from tests.support.dashboard import Site
+from tests.support.dashboard import Site, save_from_two_tabs
 
 
 async def test_the_failed_queue_says_what_was_wrong_and_what_to_do(site: Site, calls: Calls) -> None:
@@ -120,3 +120,11 @@ async def test_the_page_of_a_budget_says_what_is_spent_and_which_lines_were_cros
     assert queue.links["To the run"] == f"/instances/{paused}"
     meters = [str(meter["aria-label"]) for meter in screen.main.select("svg.meter")]
     assert meters[0] == f"{Decimal('10.6')} % of the daily limit is spent"
+
+
+async def test_a_budget_changed_in_another_tab_is_not_overwritten_unknowingly(site: Site, calls: Calls) -> None:
+    page = f"/workflows/{await calls.define('dynamic')}/budget"
+    _, saved = await save_from_two_tabs(site, page, ("budget_limit_usd", "2"), ("max_pings_per_instance", "9"))
+    assert saved.said.startswith("The budget was saved.")
+    after = await calls.get(f"/api{page}")
+    assert (after["budget_limit_usd"], after["max_pings_per_instance"]) == (None, 9)

@@ -6,7 +6,7 @@ from typing import Any
 from domain.durations import as_text
 from storage.base import Sessions
 from tests.api.calls import Calls, new_id
-from tests.support.dashboard import Site, site_of
+from tests.support.dashboard import Site, save_from_two_tabs, site_of
 
 HOSTILE = '<script>alert(1)</script>"\u202e' + "x" * 50
 
@@ -284,3 +284,12 @@ async def test_hostile_texts_stay_texts(site: Site, calls: Calls) -> None:
             assert area.get_text().endswith("</textarea>")
         else:
             assert "\u202e" not in screen.response.text
+
+
+async def test_what_was_changed_in_another_tab_is_not_overwritten_unknowingly(site: Site, calls: Calls) -> None:
+    workflow_id = await calls.define(name="Before")
+    edit = f"/workflows/{workflow_id}/edit"
+    _, saved = await save_from_two_tabs(site, edit, ("name", "Renamed"), ("tags", "mine"))
+    assert saved.said.startswith("The workflow was changed.")
+    after = await calls.get(f"/api/workflows/{workflow_id}")
+    assert (after["name"], after["tags"]) == ("Before", ["mine"])

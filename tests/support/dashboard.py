@@ -133,6 +133,22 @@ class Site:
         return await self.submit(await self.open("/login"), "/login", email=email, password=password)
 
 
+async def save_from_two_tabs(
+    site: Site, path: str, one: tuple[str, str], other: tuple[str, str]
+) -> tuple[Screen, Screen]:
+    """Changes `one` field in a tab, and the `other` in a tab that was opened before that: what this was told, and what
+    it is told when it sends the same again. In between nothing was saved, and what was typed is still there."""
+    first, second = await site.open(path), await site.open(path)
+    assert (await site.submit(first, path, **dict([one]))).status == 200
+    told = await site.submit(second, path, **dict([other]))
+    assert (told.status, "changed meanwhile" in told.said) == (409, True), told.said
+    assert other in fields_of(told.form(path))
+    now = fields_of((await site.open(path)).form(path))
+    assert one in now
+    assert other not in now
+    return told, await site.submit(told, path)
+
+
 @asynccontextmanager
 async def site_of(
     url: str,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import floor, log10
 from statistics import median
 from typing import Final
@@ -227,16 +227,37 @@ def _time_marks(first: datetime | None, last: datetime | None, timezone: str) ->
         return []
     zone, texts = ZoneInfo(timezone), list[str]()
     count = _TIMES if first != last else 1
-    for index in range(count):
-        at = (first + (last - first) * (index / max(1, count - 1))).astimezone(zone)
-        has_clock = (last - first).days < _TIMES
-        label = f"{at.day} {at:%b}" + (f", {at:%H:%M}" if has_clock else "")
+    times = [(first + (last - first) * (index / max(1, count - 1))).astimezone(zone) for index in range(count)]
+    for index, label in enumerate(_time_labels(times, (last - first) / max(1, count - 1))):
+        if not label:
+            continue
         anchor = "middle" if 0 < index < count - 1 or count == 1 else "start" if index == 0 else "end"
         x = 100 * index / (count - 1) if count > 1 else 50
         # In between there is no room for them on a phone.
         css = ' class="between"' if index % 2 else ""
         texts.append(f'<text{css} x="{x:g}%" y="{_HEIGHT + _FOOT - 6}" text-anchor="{anchor}">{label}</text>')
     return texts
+
+
+def _time_labels(times: Sequence[datetime], step: timedelta) -> list[str]:
+    """As exact as it takes to tell them apart. With a clock, the day is said where it is another than before; what
+    would be said a second time is empty."""
+    labels, seen, before = list[str](), set[str](), None
+    for at in times:
+        day = f"{at.day} {at:%b}" + (f" {at.year}" if times[0].year != times[-1].year else "")
+        clock = _clock(at, step) if len(times) > 1 else f"{at:%H:%M}"
+        whole = day if step >= timedelta(days=1) else f"{day}, {clock}"
+        short = whole if day != before else clock
+        labels.append("" if whole in seen else short)
+        seen.add(whole)
+        before = day
+    return labels
+
+
+def _clock(at: datetime, step: timedelta) -> str:
+    if step >= timedelta(minutes=1):
+        return f"{at:%H:%M}"
+    return f"{at:%H:%M:%S}" if step >= timedelta(seconds=1) else f"{at:%H:%M:%S}.{at.microsecond // 1000:03}"
 
 
 def _point(point: RunPoint, x: float, y: float) -> str:

@@ -81,8 +81,53 @@ document.addEventListener("submit", (event) => {
   if (form.method !== "post") return;
   if (form.dataset.sent) { event.preventDefault(); return; }
   form.dataset.sent = "yes";
+  keepDraft(form);
 });
 addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach((form) => delete form.dataset.sent));
+
+// What is typed outlives a login that ended meanwhile: the login leads back here, and it is filled in again.
+const DRAFT = "pingpulse-draft";
+
+function keepDraft(form) {
+  if (!form.closest("main") || form.querySelector("input[type=password]")) return;
+  const fields = [...new FormData(form)].filter(([name, value]) => name !== "csrf_token" && typeof value === "string");
+  try {
+    sessionStorage.setItem(DRAFT, JSON.stringify({ page: location.pathname, action: form.getAttribute("action"), fields }));
+  } catch { /* storage may be forbidden, or full */ }
+}
+
+function fillDraft() {
+  const address = new URL(location.href);
+  if (!address.searchParams.has("again")) return;
+  address.searchParams.delete("again");
+  history.replaceState(history.state, "", address);
+  let draft = null;
+  try { draft = JSON.parse(sessionStorage.getItem(DRAFT)); sessionStorage.removeItem(DRAFT); } catch { /* nothing was kept */ }
+  if (!draft || draft.page !== location.pathname) return;
+  const form = [...document.querySelectorAll("main form")].find((one) => one.getAttribute("action") === draft.action);
+  if (!form) return;
+  const values = new Map();
+  for (const [name, value] of draft.fields) values.set(name, [...(values.get(name) ?? []), value]);
+  for (const control of form.elements) {
+    const kept = values.get(control.name);
+    if (control.type === "checkbox" || control.type === "radio") control.checked = Boolean(kept?.includes(control.value));
+    else if (kept?.length && control.type !== "submit" && (control.type !== "hidden" || control.name === "as_of"))
+      control.value = kept.shift(); // what it was typed over, too: a change meanwhile is told
+  }
+  form.closest("details")?.setAttribute("open", "");
+  const said = document.createElement("div");
+  said.className = "said";
+  said.setAttribute("role", "status");
+  said.textContent = "Your login had ended, so nothing was saved. What you had typed is here again: look at it, and send it once more.";
+  form.before(said);
+}
+fillDraft();
+
+// The answer to a form is no page that a reload should ask for again: it would do the same once more.
+if (document.body.dataset.posted !== undefined) {
+  const from = document.referrer.startsWith(`${location.origin}/`) ? document.referrer : location.href;
+  history.replaceState(history.state, "", from);
+}
 
 // What was done was told: a reload need not tell it again.
 if (new URLSearchParams(location.search).has("done")) {
@@ -114,13 +159,35 @@ class LivePage {
     this.source.addEventListener("open", () => { if (this.lost) this.refresh(); this.lost = false; this.note.hidden = true; });
     this.source.addEventListener("error", () => {
       this.lost = true;
-      this.note.hidden = false;
-      if (this.source.readyState === EventSource.CLOSED) setTimeout(() => this.connect(), 3000);
+      this.say("Not live: the connection was lost. Trying again …");
+      // The server refuses: most likely the login has ended. The page's own refresh finds out.
+      if (this.source.readyState === EventSource.CLOSED) {
+        this.refresh();
+        setTimeout(() => { if (!this.isOver) this.connect(); }, 3000);
+      }
     });
     document.body.dataset.isLive = "yes";
   }
 
+  say(words, address, link) {
+    this.note.textContent = words;
+    if (address) {
+      const way = document.createElement("a");
+      [way.href, way.textContent] = [address, link];
+      this.note.append(" ", way);
+    }
+    this.note.hidden = false;
+  }
+
+  // What is on the page stays: somebody may be typing.
+  end(words, address, link) {
+    this.source.close();
+    this.isOver = true;
+    this.say(words, address, link);
+  }
+
   async refresh() {
+    if (this.isOver) return;
     this.stale = true;
     if (document.hidden || this.loading) return;
     this.loading = true;
@@ -131,8 +198,12 @@ class LivePage {
       const address = location.href;
       const answer = await fetch(address, { headers: { Accept: "text/html" } });
       const text = await answer.text();
-      if (answer.redirected && new URL(answer.url).pathname === "/login") location.reload();
-      else if (address !== location.href) this.stale = true; // a script has gone on to another view meanwhile
+      if (answer.redirected && new URL(answer.url).pathname === "/login")
+        this.end("You are logged out.", `/login?next=${encodeURIComponent(location.pathname + location.search)}`, "Log in again");
+      else if (answer.status === 404) {
+        for (const button of document.querySelectorAll("main form[method=post] button")) button.disabled = true;
+        this.end("This is not there any more: it was deleted.", "/", "To the overview");
+      } else if (address !== location.href) this.stale = true; // a script has gone on to another view meanwhile
       else if (answer.ok) exchange(new DOMParser().parseFromString(text, "text/html"));
     } catch { this.stale = true; }
     this.loading = false;
