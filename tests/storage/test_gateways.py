@@ -121,7 +121,8 @@ async def test_two_that_ask_at_once_share_nothing(sessions: Sessions) -> None:
 
     try:
         adopted = [gateway_id for ids in await asyncio.gather(*map(adopt, living)) for gateway_id in ids]
-        assert sorted(adopted) == sorted(dead)
+        # Gateways of other tests may lie about.
+        assert sorted(gateway_id for gateway_id in adopted if gateway_id in dead) == sorted(dead)
     finally:
         async with transaction(sessions) as session:
             await session.execute(delete(OutboxRow).where(OutboxRow.gateway_id.in_(dead)))

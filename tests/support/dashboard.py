@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import urlencode, urljoin, urlsplit
+from uuid import uuid4
 
 import httpx
 from bs4 import BeautifulSoup, Tag
@@ -160,7 +161,7 @@ async def site_of(
     """Somebody of this role who is logged in: of an `account` (its id and a key), or of a new one. Nobody else has
     the `email`."""
     account_id, key = account or await make_account(sessions)
-    email = email or f"{role}-{key[-8:].lower()}@{account_id[4:]}.example"
+    email = email or f"{role}-{uuid4().hex[:8]}@{account_id[4:]}.example"
     async with transaction(sessions) as session:
         await make_user(session, account_id, email, role)
     async with httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(keepalive_expiry=1)) as http:
