@@ -15,7 +15,7 @@ from tests.support.demo import Demo, furnish
 from tests.support.receivers import http_receiver
 from tests.support.stack import Stack
 
-NAMES = tuple(pages_of(Demo(*"abcdefghijklmn")))
+NAMES = tuple(pages_of(Demo(*"abcdefghijklmno")))
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 900}
 

@@ -35,6 +35,7 @@ class Demo:
     hook_run: str
     approval: str
     channel: str
+    alert: str
 
 
 async def furnish(calls: Calls, sessions: Sessions, approver: str, webhook_url: str) -> Demo:
@@ -76,9 +77,10 @@ async def furnish(calls: Calls, sessions: Sessions, approver: str, webhook_url: 
         },
         201,
     )
+    alert = (await calls.get("/api/alerts"))["alerts"][0]
     demo = Demo(
         *(load, research, invoices, run, other_run, failed, paused, str(comparison["session_id"]), pulse, down),
-        *(hook, hook_run, str(approval["approval_id"]), str(channel["id"])),
+        *(hook, hook_run, str(approval["approval_id"]), str(channel["id"]), str(alert["id"])),
     )
     await calls.settled(failed, "failed")
     await calls.settled(paused, "paused")
