@@ -58,7 +58,10 @@ async def plan(visitor: VisitorDep, form: FormDep, sessions: SessionsDep) -> Res
     try:
         window = _window_of(form, visitor.account.time_zone)
         async with snapshot(sessions) as session:
-            named = await list_named(session, visitor.account.id, MAX_PULSES)
+            named = await list_named(session, visitor.account.id, MAX_PULSES + 1)
+        if form.ticked("all") and len(named) > MAX_PULSES:
+            message = f"are more than {MAX_PULSES}: plan it for some of them at a time, or by PATCH /api/pulses/{{id}}"
+            raise InvalidRequest.of_field("pulses", message)
         chosen = [id_ for id_, _ in named] if form.ticked("all") else form.all("pulses")
         if not chosen:
             raise InvalidRequest.of_field("pulses", "is needed: choose one pulse at least, or all of them")
