@@ -86,7 +86,7 @@ async def measure(stack: Stack, extent: Extent, tell: Tell) -> PageFigures:
         tell(f"a run of {extent.stages:,} stages")
         long = await _long_run(callers, extent.stages)
         for number in range(PULSES):
-            await callers[0].ask("GET", f"/hbk/pulse_{number}")
+            await callers[0].ask("GET", f"/hbk/pulse_{number}?create=1&period=604800")
         await stack.drained()
         await stack.services.quiet()
         await stack.database.execute("VACUUM ANALYZE")

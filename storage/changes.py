@@ -8,6 +8,7 @@ from sqlalchemy import Select, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
+from storage.account_audit import AccountEntry
 from storage.approvals import Approval, ApprovalVote
 from storage.messages import Attempt, Message
 from storage.pings import Ping
@@ -35,6 +36,7 @@ _KEYS: Final[Mapping[str, InstrumentedAttribute[int]]] = {
     "transitions": TransitionRow.id,
     "votes": ApprovalVote.id,
     "attempts": Attempt.id,
+    "entries": AccountEntry.id,
 }
 
 
@@ -55,6 +57,9 @@ async def list_changes(session: AsyncSession, above: Mapping[str, int]) -> list[
         "attempts": select(Attempt.id, Message.account_id, literal(None))
         .join(Message, Message.id == Attempt.message_id)
         .where(Attempt.id > above["attempts"]),
+        "entries": select(AccountEntry.id, AccountEntry.account_id, AccountEntry.subject).where(
+            AccountEntry.id > above["entries"]
+        ),
     }
     changes: list[Change] = []
     for source, query in queries.items():

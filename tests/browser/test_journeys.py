@@ -290,9 +290,8 @@ async def test_a_live_page_says_so_when_its_subject_was_deleted(visit: Visit) ->
     await calls.get(f"/hbk/{pulse['id']}")
     await page.goto(f"/pulses/{pulse['id']}")
     await is_live(page)
+    await expect(page.locator("#standing .state").first).to_contain_text("Up")
     assert (await calls.http.delete(f"/api/pulses/{pulse['id']}")).status_code == 204
-    await calls.open()
-    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     await expect(page.get_by_text("it was deleted")).to_be_visible()
     await expect(page.get_by_role("button", name="Pause")).to_be_disabled()
 

@@ -70,7 +70,10 @@ async def test_a_job_that_a_signal_ends(script: Script, ours: Calls, name: str) 
     process = await started(script, "sh", "-c", ": >ready; exec sleep 30", pulse=pulse)
     number = signal.Signals[f"SIG{name}"]
     if name == "KILL":
-        next(child for child in psutil.Process(process.pid).children() if child.name() == "sleep").kill()
+        # It is ready a moment before it is what it is to be.
+        (await until(lambda: [one for one in psutil.Process(process.pid).children() if one.name() == "sleep"]))[
+            0
+        ].kill()
     else:
         process.send_signal(number)
     ended = await script.end(process)
@@ -99,7 +102,7 @@ def take_terminal() -> None:
 
 async def test_an_interrupt_at_a_terminal_reaches_the_job_once(script: Script) -> None:
     """The terminal sends it to the job too, and to many programs a second one means to give up cleaning up."""
-    job = "trap 'echo got it' INT; : >ready; while [ ! -e go ]; do sleep 0.05; done"
+    job = "trap 'echo got it' INT; : >ready; while [ ! -e go ]; do sleep 0.05; done; exit 0"
     main, terminal = pty.openpty()
     try:
         process = await script.start(
