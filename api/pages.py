@@ -3,7 +3,7 @@
 import base64
 import binascii
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Query
 
@@ -11,6 +11,10 @@ from domain.errors import InvalidRequest
 
 Limit = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
 Cursor = Annotated[str | None, Query(max_length=500, description="`next_cursor` of the page before.")]
+
+
+MAX_ID: Final = 2**63 - 1
+"""Of a row that Postgres numbers."""
 
 
 def encode_cursor(at: datetime, id_: str) -> str:
@@ -30,3 +34,19 @@ def decode_cursor(cursor: str | None) -> tuple[datetime, str] | None:
     except (ValueError, binascii.Error):
         raise InvalidRequest.of_field("cursor", "is not a next_cursor of this list") from None
     return moment, id_
+
+
+def decode_numbered_cursor(cursor: str | None) -> tuple[datetime, int] | None:
+    """Of a list of what Postgres numbers. Raises InvalidRequest."""
+    before = decode_cursor(cursor)
+    if before is None:
+        return None
+    if not (before[1].isdecimal() and int(before[1]) <= MAX_ID):
+        raise InvalidRequest.of_field("cursor", "is not a next_cursor of this list")
+    return before[0], int(before[1])
+
+
+def decode_number(cursor: str | None) -> int | None:
+    """As `decode_numbered_cursor`, of a list that goes by the numbers alone."""
+    before = decode_numbered_cursor(cursor)
+    return before[1] if before is not None else None

@@ -1,8 +1,6 @@
 """`/settings/account`: the account's name and time zone."""
 
-from functools import cache
 from typing import Final
-from zoneinfo import available_timezones
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -11,6 +9,7 @@ from starlette.responses import Response
 from api.dashboard.forms import Form, build
 from api.dashboard.rendering import see
 from api.dashboard.visitors import FormDep, Visitor, VisitorDep
+from api.dashboard.zones import ZONES
 from api.deps import SessionsDep
 from api.routes.accounts import AccountInput, change_account
 from config.clock import utc_now
@@ -37,13 +36,6 @@ async def save_account(request: Request, visitor: VisitorDep, form: FormDep, ses
     return see("/settings/account?done=saved")
 
 
-@cache
-def zone_names() -> tuple[str, ...]:
-    """Those that people know: a region and a place, and UTC. Others are understood, too."""
-    odd = ("Etc/", "SystemV/", "US/", "posix", "right")
-    return ("UTC", *sorted(name for name in available_timezones() if "/" in name and not name.startswith(odd)))
-
-
 def _page(visitor: Visitor, form: Form | None = None, error: DomainError | None = None) -> Response:
     return visitor.page(
         "settings/account.html",
@@ -52,6 +44,6 @@ def _page(visitor: Visitor, form: Form | None = None, error: DomainError | None 
         form=form,
         error=error,
         account=visitor.account,
-        zones=zone_names(),
+        zones=ZONES,
         there=utc_now().astimezone(zone_of(visitor.account.time_zone)),
     )

@@ -18,14 +18,13 @@ from api.dashboard.links import with_query
 from api.dashboard.rendering import see
 from api.dashboard.visitors import FormDep, Visitor, VisitorDep
 from api.deps import SessionsDep, SnapshotDep, Text
-from api.pages import Cursor, decode_cursor, encode_cursor
+from api.pages import Cursor, decode_cursor, decode_numbered_cursor, encode_cursor
 from api.routes import resuming
-from api.routes.budgets import MAX_ID
 from api.routes.instances import owned_instance
 from config.clock import utc_now
 from domain.budgets import Action, Rule
 from domain.costs import day_of, total_of
-from domain.errors import DomainError, InvalidRequest
+from domain.errors import DomainError
 from storage.base import snapshot
 from storage.budget_lists import BudgetStand, PausedInstance, list_account_cost_alerts, list_budgets, list_paused
 from storage.prices import account_zone
@@ -179,14 +178,12 @@ def _paused_address(paused: list[PausedInstance], start: int) -> str | None:
 
 @router.get(_ALERTS)
 async def show_cost_alerts(visitor: VisitorDep, session: SnapshotDep, cursor: Cursor = None) -> Response:
-    before = decode_cursor(cursor)
-    if before is not None and not (before[1].isdecimal() and int(before[1]) <= MAX_ID):
-        raise InvalidRequest.of_field("cursor", "is not a next_cursor of this list")
+    before = decode_numbered_cursor(cursor)
     rows = await list_account_cost_alerts(
         session,
         visitor.account.id,
         limit=PAGE + 1,
-        before=(before[0], int(before[1])) if before is not None else None,
+        before=before,
     )
     page = rows[:PAGE]
     last = page[-1][0] if len(rows) > PAGE else None

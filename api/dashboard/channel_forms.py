@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
-from zoneinfo import available_timezones
 
 from activities.senders.addresses import address_field
 from api.dashboard.forms import Form
@@ -51,12 +49,6 @@ KINDS: Final[Mapping[ChannelKind, KindWords]] = {
         "URL of apprise", "As the wiki of apprise describes it for each service.", "tgram://bot-token/chat-id",
     ),
 }  # fmt: skip
-
-
-@cache
-def time_zones() -> list[str]:
-    """All there are, for fields that help with typing one."""
-    return sorted(zone for zone in available_timezones() if "/" in zone or zone == "UTC")
 
 
 def given_values(form: Form, kind: ChannelKind, *, is_new: bool) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
 from activities.senders.addresses import address_field
-from api.dashboard.channel_forms import KINDS, given_values, shown_values, time_zones
+from api.dashboard.channel_forms import KINDS, given_values, shown_values
 from api.dashboard.forms import Form, as_of, build, check_as_of
 from api.dashboard.links import with_query
 from api.dashboard.rendering import see
 from api.dashboard.visitors import FormDep, Visitor, VisitorDep
+from api.dashboard.zones import ZONES
 from api.deps import SessionsDep, SettingsDep, SnapshotDep, Text, VaultDep
 from api.pages import Cursor, decode_cursor, encode_cursor
 from api.routes import channels
@@ -203,7 +204,7 @@ def _new_page(
         field_name=address_field(kind),
         values=values,
         severities=list(Severity),
-        time_zones=time_zones(),
+        time_zones=ZONES,
     )
 
 
@@ -223,7 +224,7 @@ def _edit_page(
         field_name=address_field(kind),
         values=shown_values(form or Form(()), channel),
         severities=list(Severity),
-        time_zones=time_zones(),
+        time_zones=ZONES,
     )
 
 

@@ -5,7 +5,6 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 from markupsafe import Markup
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
@@ -17,7 +16,7 @@ from config.settings import Settings
 from domain.errors import NotFound
 from domain.workflows import WorkflowKind
 from storage.processes import ProcessHook, list_hooks
-from storage.pulses import Pulse
+from storage.pulse_reads import list_pulses
 from storage.workflows import list_workflows
 
 router = APIRouter(include_in_schema=False)
@@ -110,9 +109,7 @@ async def _choices(session: AsyncSession, account_id: str, guide: Guide) -> dict
         is_by_slug = kind is WorkflowKind.RUN
         choices["workflow"] = [(row.slug if is_by_slug else row.id, row.name or row.id) for row in rows]
     if guide.pulses:
-        query = select(Pulse.slug, Pulse.name).where(Pulse.account_id == account_id, Pulse.deleted_at.is_(None))
-        rows_of_pulses = await session.execute(query.order_by(Pulse.created_at.desc(), Pulse.id.desc()).limit(MOST))
-        choices["pulse"] = [(row[0], row[1]) for row in rows_of_pulses]
+        choices["pulse"] = [(row.slug, row.name) for row in await list_pulses(session, account_id, limit=MOST)]
     if guide.hooks:
         hooks: list[ProcessHook] = await list_hooks(session, account_id, limit=MOST)
         choices["hook"] = [(hook.slug, hook.name) for hook in hooks]

@@ -12,10 +12,10 @@ from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
-from api.dashboard.channel_forms import time_zones
 from api.dashboard.forms import Form, build
 from api.dashboard.rendering import see
 from api.dashboard.visitors import FormDep, Visitor, VisitorDep
+from api.dashboard.zones import ZONES
 from api.deps import SessionsDep, SnapshotDep
 from api.pulse_fields import PulseChanges, WindowInput
 from api.routes import pulses
@@ -188,5 +188,5 @@ async def _page(
         form=form,
         windows=shown_windows(await list_windows(session, visitor.account.id), utc_now()),
         pulses=await list_named(session, visitor.account.id, MAX_PULSES),
-        time_zones=time_zones(),
+        time_zones=ZONES,
     )

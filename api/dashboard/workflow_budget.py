@@ -16,10 +16,9 @@ from api.dashboard.forms import Form, as_of, build, check_as_of
 from api.dashboard.links import with_query
 from api.dashboard.rendering import see
 from api.dashboard.visitors import FormDep, Visitor, VisitorDep
-from api.dashboard.workflow_failed import id_in
 from api.dashboard.workflow_form import at_its_field
 from api.deps import SessionsDep, SnapshotDep, Text
-from api.pages import Cursor, decode_cursor, encode_cursor
+from api.pages import Cursor, decode_numbered_cursor, encode_cursor
 from api.routes import budgets, workflows
 from config.clock import utc_now
 from domain.budgets import Action, Budget, Rule, limit_of
@@ -161,10 +160,8 @@ async def _page(
     budget = row.budget() if row is not None else _UNSET
     cost = await read_workflow_cost(session, view.id, today, today)
     opened = await read_open_costs(session, view.id, SHOWN_RUNS)
-    before_id, at = id_in(cursor), decode_cursor(cursor)
     since = end_of(today - timedelta(days=CROSSING_DAYS), zone)
-    before = (at[0], before_id) if at is not None and before_id is not None else None
-    rows = await list_cost_alerts(session, view.id, since, limit=PAGE + 1, before=before)
+    rows = await list_cost_alerts(session, view.id, since, limit=PAGE + 1, before=decode_numbered_cursor(cursor))
     page = rows[:PAGE]
     address = f"/workflows/{view.id}/budget"
     more = encode_cursor(page[-1].created_at, str(page[-1].id)) if len(rows) > PAGE else None

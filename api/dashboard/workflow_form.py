@@ -1,10 +1,10 @@
 """What the form of a workflow shows and sends, as texts, and what the JSON API takes of them. Pure."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from api.dashboard.forms import Form
+from api.html import plainly
 from api.routes.workflows import WorkflowView
 from domain.durations import as_text, parse_duration
 from domain.errors import DomainError, FieldError, InvalidRequest
@@ -23,7 +23,6 @@ INTERVALS: Final = ("expected_interval_seconds", "expected_grace_seconds")
 TEXTS: Final = ("name", "slug", "validation_mode", "stages", *TIMEOUTS, *INTERVALS, "tags")
 
 _LISTS: Final = {"stages": "stage", "tags": "tag", "channels": "channel", "resume_approvers": "line"}
-_SHOULD: Final = re.compile(r"^(?:Input|String|List|Value|Decimal input) should")
 _PATTERNS: Final = {
     "id": "must be 1 to 128 letters, digits, _ - and . only",
     "slug": "must be of a-z, 0-9, _ - and ., and begin and end with a letter or digit",
@@ -142,7 +141,7 @@ def at_its_field(error: DomainError) -> DomainError:
 def _plain(name: str, message: str) -> str:
     if "match pattern" in message and name in _PATTERNS:
         return _PATTERNS[name]
-    return _SHOULD.sub("must", message, count=1)
+    return plainly(message)
 
 
 def _refusal(problems: Collection[FieldError]) -> InvalidRequest:

@@ -10,7 +10,7 @@ from api.budget_input import BudgetInput, ExactRoute, changed_budget
 from api.budget_views import BudgetView, CostAlertList, budget_document, cost_alert_document
 from api.deps import PrincipalDep, SessionsDep, SnapshotDep, Text
 from api.openapi import JSON_API_ERRORS, Responses, problems
-from api.pages import Cursor, Limit, decode_cursor, encode_cursor
+from api.pages import Cursor, Limit, decode_numbered_cursor, encode_cursor
 from api.routes.workflows import owned_workflow
 from api.security.auditing import note
 from api.timeline_views import answer
@@ -27,7 +27,6 @@ from storage.workflows import Workflow
 
 router = APIRouter(prefix="/api/workflows/{workflow_id}", tags=["costs"], route_class=ExactRoute)
 
-MAX_ID: Final = 2**63 - 1
 
 _NO_WORKFLOW: Final = NotFound("There is no workflow nightly_etl.")
 _WRONG_ORDER: Final = InvalidRequest.of_field("budget_alert_threshold_usd", "must be below budget_limit_usd, 100")
@@ -72,15 +71,13 @@ async def read_cost_alerts(
     workflow = await owned_workflow(session, principal, workflow_id)
     zone = await account_zone(session, principal.account_id)
     first, _ = last_days(day_of(utc_now(), zone), days)
-    before = decode_cursor(cursor)
-    if before is not None and not (before[1].isdecimal() and int(before[1]) <= MAX_ID):
-        raise InvalidRequest.of_field("cursor", "is not a next_cursor of this list")
+    before = decode_numbered_cursor(cursor)
     rows = await list_cost_alerts(
         session,
         workflow.id,
         end_of(first - timedelta(days=1), zone),
         limit=limit + 1,
-        before=(before[0], int(before[1])) if before is not None else None,
+        before=before,
     )
     page = rows[:limit]
     cursor = encode_cursor(page[-1].created_at, str(page[-1].id)) if len(rows) > limit else None

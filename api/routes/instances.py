@@ -1,9 +1,8 @@
 """Instances: trees, history, and the failed queue."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, Query, Request, Response
@@ -14,7 +13,7 @@ from api.deps import AnyPrincipalDep, PrincipalDep, SessionsDep, SnapshotDep, Te
 from api.fields import statuses_of
 from api.gateway import Gateway
 from api.openapi import JSON_API_ERRORS, Responses, problems
-from api.pages import Cursor, Limit, decode_cursor, encode_cursor
+from api.pages import Cursor, Limit, decode_cursor, decode_number, encode_cursor
 from api.report_views import correlated_document, reported_document
 from api.routes.workflows import owned_workflow
 from api.security import Principal, ensure_owner
@@ -28,7 +27,7 @@ from api.views import (
     tree_document,
 )
 from config.clock import utc_now
-from domain.errors import InvalidRequest, NotFound
+from domain.errors import NotFound
 from domain.evaluation import InstanceView
 from domain.instances import FINISHED, InstanceStatus
 from domain.pings import MAX_TEXT
@@ -198,21 +197,13 @@ async def read_correlated(
     }
 
 
-_PING_ID: Final = re.compile(r"\d{1,18}", re.ASCII)
-
-
 @router.get("/api/workflows/{workflow_id}/failed-pings", responses=problems(*JSON_API_ERRORS, _NO_WORKFLOW))
 async def read_failed_pings(
     workflow_id: Text, session: SnapshotDep, principal: PrincipalDep, limit: Limit = 50, cursor: Cursor = None
 ) -> dict[str, Any]:
     """The failed queue: pings that were rejected, the newest first, with what was wrong."""
     await owned_workflow(session, principal, workflow_id)
-    before = decode_cursor(cursor)
-    if before is not None and not _PING_ID.fullmatch(before[1]):
-        raise InvalidRequest.of_field("cursor", "is not a next_cursor of this list")
-    rows = await pings.list_rejected(
-        session, workflow_id, limit=limit + 1, before=int(before[1]) if before is not None else None
-    )
+    rows = await pings.list_rejected(session, workflow_id, limit=limit + 1, before=decode_number(cursor))
     page = rows[:limit]
     return {
         "failed_pings": [

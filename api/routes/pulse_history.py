@@ -8,10 +8,10 @@ from pydantic import AfterValidator, BaseModel
 
 from api.deps import PrincipalDep, SnapshotDep, Text
 from api.openapi import JSON_API_ERRORS, problems
-from api.pages import Cursor, Limit, decode_cursor, encode_cursor
+from api.pages import Cursor, Limit, decode_number, encode_cursor
 from api.pulse_views import PulseEvent, PulsePing, UptimeView, event_view, ping_views, uptime_view
 from api.routes.pulses import owned_pulse
-from domain.errors import InvalidRequest, NotFound
+from domain.errors import NotFound
 from domain.pings import Event
 from domain.subjects import pulse_subject
 from storage.pulse_reads import list_changes, list_pulse_pings
@@ -19,7 +19,6 @@ from storage.pulse_reads import list_changes, list_pulse_pings
 router = APIRouter(prefix="/api/pulses/{pulse_id}", tags=["pulses"])
 
 MAX_DAYS = 366
-MAX_ID = 2**63 - 1
 
 _MISSING = problems(*JSON_API_ERRORS, NotFound("There is no pulse nightly-backup."))
 
@@ -55,7 +54,7 @@ async def read_pings(
     """The pings of a pulse, the newest first."""
     pulse = await owned_pulse(session, principal, pulse_id)
     rows = await list_pulse_pings(
-        session, pulse_subject(pulse.id), limit=limit + 1, before=_id_before(cursor), event=event
+        session, pulse_subject(pulse.id), limit=limit + 1, before=decode_number(cursor), event=event
     )
     page = rows[:limit]
     return PulsePings(
@@ -77,7 +76,7 @@ async def read_events(
     """Every change of status, the newest first, and how long it stayed like that."""
     pulse = await owned_pulse(session, principal, pulse_id)
     changes = await list_changes(
-        session, pulse_subject(pulse.id), limit=limit + 1, before=_id_before(cursor), since=since, until=until
+        session, pulse_subject(pulse.id), limit=limit + 1, before=decode_number(cursor), since=since, until=until
     )
     page = changes[:limit]
     return PulseEvents(
@@ -96,12 +95,3 @@ async def read_uptime(
     """How much of the time it was up, and when it was down."""
     pulse = await owned_pulse(session, principal, pulse_id)
     return await uptime_view(session, pulse_subject(pulse.id), days)
-
-
-def _id_before(cursor: str | None) -> int | None:
-    before = decode_cursor(cursor)
-    if before is None:
-        return None
-    if not before[1].isdecimal() or int(before[1]) > MAX_ID:
-        raise InvalidRequest.of_field("cursor", "is not a next_cursor of this list")
-    return int(before[1])
